@@ -1,0 +1,59 @@
+# research-swarm. `make launch` starts a node, `make test` runs the tests; both first set up an own .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Extra arguments for the command, as in: make launch ARGS="--budget 10 --max-experiments 6"
+ARGS   ?=
+# Extra arguments for pip, for example an index that has the build of torch you want.
+PIP_ARGS ?=
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
+TORCH  := torch==2.13.0
+
+.PHONY: launch join test check format setup setup-dev clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make launch [ARGS=...]   set up, then start a node on the default topic"
+	@echo "make join TICKET=...     set up, then join the swarm of a ticket"
+	@echo "make test                set up, then run the tests"
+	@echo "make check               ruff, pyright rules (basedpyright), import rules"
+	@echo "make setup               only set up .venv; then use .venv/bin/swarm"
+
+launch: setup
+	@$(BIN)/swarm launch $(ARGS)
+
+join: setup
+	@$(BIN)/swarm join $(TICKET) $(ARGS)
+
+test: setup-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(VENV)/.installed
+setup-dev: $(VENV)/.installed-dev
+
+# torch with its own dependencies (CUDA libraries where they belong), everything else exactly as locked.
+$(VENV)/.installed: requirements.lock pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "research-swarm needs Python 3.11 or newer; $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV): torch and about a hundred small packages, some minutes the first time." >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --constraint requirements.lock $(TORCH)
+	@$(PIP) --no-deps --requirement requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@$(PIP) --no-deps --requirement requirements-dev.lock
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""How nodes tell each other: signed bytes between peers. Knows nothing of experiments."""

@@ -1,0 +1,1 @@
+"""Who does the work: one running participant, its loop, its trials, its results, its command line."""
