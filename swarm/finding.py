@@ -24,6 +24,9 @@ class Track(Frozen):
     hardware_class: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     budget_seconds: float = Field(gt=0, le=7 * 24 * 3600)
 
+    def __hash__(self) -> int:
+        return hash((self.hardware_class, self.budget_seconds))
+
 
 class CurvePoint(Frozen):
     step: int = Field(ge=0)

@@ -17,13 +17,13 @@ Value = bool | int | float | str  # one setting of a training config
 Config = dict[str, Value]
 
 
-class Frozen(BaseModel, frozen=True):
+class Frozen(BaseModel):
     """A value that crosses a boundary: immutable, strict, finite, checked once at the door.
 
     Unknown fields are ignored here and survive in the record's bytes, which are what is stored and forwarded.
     """
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
 
 class Outcome(StrEnum):
