@@ -9,8 +9,7 @@ from typing import NewType
 from pydantic import BaseModel, ConfigDict
 
 PeerId = NewType("PeerId", str)  # libp2p Ed25519 peer id, base58, "12D3Koo..."
-RecordId = NewType("RecordId", str)  # SHA-256 of a record's signed body, 64 hex digits
-FindingId = RecordId  # a finding is named by the record that carries it
+FindingId = NewType("FindingId", str)  # SHA-256 of the signed body of the record that carries it, 64 hex digits
 BriefId = NewType("BriefId", str)  # SHA-256 of a brief's bytes, 64 hex digits
 
 Value = bool | int | float | str  # one setting of a training config

@@ -1,0 +1,153 @@
+"""What a node says while it works: one typed event per thing that happens. Screens and `--json` are made from these.
+
+Owns the event types and the list of listeners. How an event looks is the screen's business.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from node.clock import rfc3339, wall_clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    at: str = field(default_factory=lambda: rfc3339(wall_clock()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice(Event):
+    """One sentence a person should read once."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparing(Event):
+    """Set-up that takes a while: `done` of `total` units of `what`."""
+
+    what: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted(Event):
+    name: str
+    peer_id: str
+    topic: str
+    brief_id: str
+    hardware_class: str
+    hardware: str
+    budget_s: float
+    proposer: str
+    home: str
+    results_repository: str
+    branch: str
+    findings: int  # own findings from earlier starts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening(Event):
+    addresses: tuple[str, ...]
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialStarted(Event):
+    number: int
+    title: str
+    operator: str
+    proposer: str
+    parent: str | None
+    inspirations: tuple[str, ...]
+    budget_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialProgress(Event):
+    number: int
+    step: int
+    seconds: float
+    budget_s: float
+    tokens: int
+    train_loss: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluating(Event):
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRecorded(Event):
+    """One of ours, committed and in the journal."""
+
+    id: str
+    number: int
+    title: str
+    outcome: str
+    verdict: str
+    val_bpb: float | None
+    effect: float | None
+    best_val_bpb: float | None
+    is_best: bool
+    seconds: float
+    commit: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingReceived(Event):
+    """A peer's, checked and in the journal."""
+
+    id: str
+    peer: str
+    name: str
+    number: int
+    title: str
+    outcome: str
+    val_bpb: float | None
+    hardware_class: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeersChanged(Event):
+    peers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(Event):
+    reason: str
+    experiments: int
+    best_val_bpb: float | None
+    training_share: float | None
+
+
+Listener = Callable[[Event], None]
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """{"event": "trial_started", "at": ..., ...}: what `--json` prints, one object per line."""
+    name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__).lstrip("_")
+    return {"event": name, **dataclasses.asdict(event)}
+
+
+class Events:
+    """Where events go. Listeners are called in order, at once; they must be quick and must not raise."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    def emit(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def notice(self, text: str, *, warning: bool = False) -> None:
+        self.emit(Notice(text=text, warning=warning))

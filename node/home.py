@@ -1,0 +1,136 @@
+"""A node's home: one directory with everything the node owns, and the lock that keeps it to one node.
+
+identity.key    the node's Ed25519 key, mode 0600: who it is
+journal.sqlite  every record, own and peers': the truth
+results/        ordinary git repository with the branch of runs
+briefs/         briefs this home has worked on, by id
+corpora/        tokenized text, by topic
+scratch/        where trials run; emptied at start
+state.json      what a running node last said of itself: for `swarm status` and friends
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import platformdirs
+
+from swarm.brief import Brief, decode_brief
+from swarm.words import BriefId, SwarmError
+
+
+class HomeError(SwarmError):
+    """The home directory cannot be used as asked."""
+
+
+def default_home() -> Path:
+    return Path(platformdirs.user_data_dir("research-swarm"))
+
+
+class Home:
+    """Paths of a home, its lock and its small files. Creating the object touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self.key = self.path / "identity.key"
+        self.journal = self.path / "journal.sqlite"
+        self.results = self.path / "results"
+        self.briefs = self.path / "briefs"
+        self.corpora = self.path / "corpora"
+        self.scratch = self.path / "scratch"
+        self.state = self.path / "state.json"
+        self._lock = self.path / "lock"
+
+    def create(self) -> None:
+        """Make the directories, readable by their owner only. Raises HomeError in one sentence."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for directory in (self.briefs, self.corpora, self.scratch):
+                directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise HomeError(
+                f"cannot use {self.path} as a home: {error.strerror}; choose a writable directory with --home"
+            ) from None
+
+    def require(self) -> None:
+        """Raise HomeError unless a node has been here before."""
+        if not self.key.exists():
+            raise HomeError(f"no node has run in {self.path} yet; start one with: swarm launch --home {self.path}")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the home for this process; the kernel lets go however the process ends. Raises HomeError if taken."""
+        try:
+            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HomeError(
+                f"cannot write in {self.path}: {error.strerror}; choose a writable directory with --home"
+            ) from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise HomeError(f"cannot lock {self._lock}: {error.strerror}") from None
+                owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
+                raise HomeError(
+                    f"another node (process {owner or 'unknown'}) is running in {self.path}; "
+                    "stop it, or give this one its own directory with --home"
+                ) from None
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def running(self) -> bool:
+        """True while some process holds the lock."""
+        try:
+            handle = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def read_state(self) -> dict[str, Any]:  # Any: JSON of our own making, perhaps of another version
+        try:
+            state = json.loads(self.state.read_text())
+        except (OSError, ValueError):
+            return {}
+        return cast("dict[str, Any]", state) if isinstance(state, dict) else {}
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        write_atomically(self.state, (json.dumps(state, indent=1) + "\n").encode())
+
+    def save_brief(self, id: BriefId, data: bytes) -> None:
+        path = self.briefs / f"{id}.json"
+        if not path.exists():
+            write_atomically(path, data)
+
+    def load_brief(self, id: BriefId) -> Brief:
+        path = self.briefs / f"{id}.json"
+        try:
+            return decode_brief(path.read_bytes())
+        except OSError as error:
+            raise HomeError(f"cannot read the brief {path}: {error.strerror}") from None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """The file is old or new, never half. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,208 @@
+"""The journal: every record of every topic this home has seen, append-only, in SQLite. The truth the ledger is folded from.
+
+The only module that imports sqlite3. It stores signed frames as they came and never changes one. It implements gossip's
+`RecordStore` for one brief at a time (`Journal.of`). Calls are synchronous and short (well under a millisecond each).
+Not covered: deleting, and more than one writing process (the home's lock sees to that); readers may come at any time.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from gossip.envelope import Record, open_frame
+from swarm.words import SwarmError
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    position INTEGER PRIMARY KEY,      -- order of arrival here
+    id       TEXT NOT NULL UNIQUE,
+    brief    TEXT NOT NULL,
+    author   TEXT NOT NULL,
+    seq      INTEGER NOT NULL,
+    kind     TEXT NOT NULL,
+    received REAL NOT NULL,            -- our wall clock
+    sent     INTEGER NOT NULL,         -- 0: ours and not yet given to anybody
+    frame    BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_log ON records (brief, author, seq);
+CREATE INDEX IF NOT EXISTS by_sent ON records (sent) WHERE sent = 0;
+CREATE TABLE IF NOT EXISTS commits (id TEXT PRIMARY KEY, hash TEXT NOT NULL);
+"""
+
+
+class JournalError(SwarmError):
+    """The journal cannot be read or written."""
+
+
+class Journal:
+    """One SQLite file. Open for writing by the node, read-only by commands that only look."""
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self._path = path
+        if readonly and not path.exists():
+            raise JournalError(f"there is no journal at {path}; start a node in this home first")
+        with self._explained():
+            uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > _SCHEMA_VERSION:
+                raise JournalError(f"{path} was written by a newer research-swarm (format {version}); update this one")
+            if not readonly:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.executescript(_SCHEMA)
+                self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def of(self, brief: str) -> "TopicJournal":
+        """The part of the journal that belongs to one brief."""
+        return TopicJournal(self, brief)
+
+    def briefs(self) -> list[str]:
+        """Briefs this journal has records of, latest first."""
+        rows = self.query("SELECT brief FROM records GROUP BY brief ORDER BY max(position) DESC")
+        return [row[0] for row in rows]
+
+    def remember_commit(self, id: str, commit: str) -> None:
+        self.execute("INSERT OR REPLACE INTO commits (id, hash) VALUES (?, ?)", (id, commit))
+
+    def commits(self) -> dict[str, str]:
+        """Commit of each own finding, by record id."""
+        return dict(self.query("SELECT id, hash FROM commits"))
+
+    def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[str, ...]]:
+        with self._explained():
+            return self._db.execute(sql, values).fetchall()
+
+    def execute(self, sql: str, values: tuple[object, ...] = ()) -> int:
+        with self._explained():
+            return self._db.execute(sql, values).rowcount
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool) -> Iterator[None]:
+        """All or nothing. Durable: on the disk, not only in the kernel's hands, when this returns."""
+        with self._explained():
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise JournalError(f"journal {self._path}: {error}; check the disk, or move the file away") from None
+
+
+class TopicJournal:
+    """Records of one brief: gossip's `RecordStore`."""
+
+    def __init__(self, journal: Journal, brief: str) -> None:
+        self.journal = journal
+        self.brief = brief
+        self._heads = _contiguous(
+            (author, int(seq))
+            for author, seq in journal.query(
+                "SELECT author, seq FROM records WHERE brief = ? ORDER BY author, seq", (brief,)
+            )
+        )
+
+    def append(self, record: Record, *, received: float, own: bool) -> bool:
+        """Store a record; False if it was there already. Our own are durable on return and wait to be sent."""
+        with self.journal.transaction(durable=own):
+            added = self.journal.execute(
+                "INSERT OR IGNORE INTO records (id, brief, author, seq, kind, received, sent, frame)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (record.id, self.brief, record.author, record.seq, record.kind, received, int(not own), record.frame),
+            )
+        if added and record.seq == self._heads.get(record.author, 0) + 1:
+            self._advance(record.author)
+        return bool(added)
+
+    def _advance(self, author: str) -> None:
+        """Move an author's head over what is now contiguous: records may have come in any order."""
+        head = self._heads.get(author, 0)
+        rows = self.journal.query(
+            "SELECT DISTINCT seq FROM records WHERE brief = ? AND author = ? AND seq > ? ORDER BY seq",
+            (self.brief, author, head),
+        )
+        for (seq,) in rows:
+            if int(seq) != head + 1:
+                break
+            head += 1
+        self._heads[author] = head
+
+    def heads(self) -> dict[str, int]:
+        """Author -> highest sequence number up to which nothing is missing."""
+        return dict(self._heads)
+
+    def last(self, author: str) -> tuple[int, str]:
+        """Sequence number and id of an author's latest record, (0, "") if there is none."""
+        rows = self.journal.query(
+            "SELECT seq, id FROM records WHERE brief = ? AND author = ? ORDER BY seq DESC LIMIT 1", (self.brief, author)
+        )
+        return (int(rows[0][0]), rows[0][1]) if rows else (0, "")
+
+    def records_after(self, heads: Mapping[str, int], limit_bytes: int) -> list[bytes]:
+        """Frames an asker with `heads` lacks, by author and sequence, as many as fit (at least one if any)."""
+        frames: list[bytes] = []
+        size = 0
+        for author in sorted(self.authors()):
+            rows = self.journal.query(
+                "SELECT frame FROM records WHERE brief = ? AND author = ? AND seq > ? ORDER BY seq, id LIMIT 2000",
+                (self.brief, author, heads.get(author, 0)),
+            )
+            for (frame,) in rows:
+                data = bytes(frame)  # type: ignore[arg-type] - a BLOB column
+                if frames and size + len(data) > limit_bytes:
+                    return frames
+                frames.append(data)
+                size += len(data)
+        return frames
+
+    def authors(self) -> list[str]:
+        return [
+            row[0] for row in self.journal.query("SELECT DISTINCT author FROM records WHERE brief = ?", (self.brief,))
+        ]
+
+    def unsent(self) -> list[Record]:
+        rows = self.journal.query("SELECT frame FROM records WHERE brief = ? AND sent = 0 ORDER BY seq", (self.brief,))
+        return [open_frame(bytes(frame)) for (frame,) in rows]  # type: ignore[arg-type] - a BLOB column
+
+    def mark_sent(self, ids: Iterable[str]) -> None:
+        with self.journal.transaction(durable=False):
+            for id in ids:
+                self.journal.execute("UPDATE records SET sent = 1 WHERE id = ?", (id,))
+
+    def records(self) -> Iterator[Record]:
+        """Every record of the brief in order of arrival."""
+        for (frame,) in self.journal.query(
+            "SELECT frame FROM records WHERE brief = ? ORDER BY position", (self.brief,)
+        ):
+            yield open_frame(bytes(frame))  # type: ignore[arg-type] - a BLOB column
+
+    def validate(self) -> None:
+        """Assert what must always hold: every frame opens to the row it is stored under, and heads are true."""
+        for id, author, seq, frame in self.journal.query(
+            "SELECT id, author, seq, frame FROM records WHERE brief = ?", (self.brief,)
+        ):
+            record = open_frame(bytes(frame))  # type: ignore[arg-type] - a BLOB column
+            assert (record.id, record.author, record.seq) == (id, author, int(seq)), f"row {id} holds {record.id}"
+        fresh = TopicJournal(self.journal, self.brief)
+        assert fresh.heads() == self.heads(), f"heads {self.heads()} should be {fresh.heads()}"
+
+
+def _contiguous(positions: Iterable[tuple[str, int]]) -> dict[str, int]:
+    heads: dict[str, int] = {}
+    for author, seq in positions:
+        if seq == heads.get(author, 0) + 1:
+            heads[author] = seq
+    return {author: head for author, head in heads.items() if head}

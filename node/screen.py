@@ -1,0 +1,287 @@
+"""What a person sees while a node works: a live view on a terminal, plain lines elsewhere, or one JSON object per event.
+
+Owns presentation only; every fact comes in as an event. Foreign text is cleaned before it becomes an event.
+"""
+
+import json
+import sys
+from collections import deque
+from typing import Literal, Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from node.events import (
+    Evaluating,
+    Event,
+    FindingReceived,
+    FindingRecorded,
+    Listening,
+    NodeStarted,
+    Notice,
+    PeersChanged,
+    Preparing,
+    Stopped,
+    TrialProgress,
+    TrialStarted,
+    event_json,
+)
+from swarm.words import short
+
+PLAIN_PROGRESS_SECONDS = 30.0  # between two plain lines of one trial
+VERDICT_STYLES = {"keep": "bold green", "inconclusive": "yellow", "discard": "dim"}
+
+
+class Screen(Protocol):
+    def show(self, event: Event) -> None: ...
+    def close(self) -> None: ...
+
+
+def make_screen(kind: Literal["auto", "json", "plain"], out: TextIO = sys.stdout) -> Screen:
+    if kind == "json":
+        return JsonLines(out)
+    if kind == "plain" or not out.isatty():
+        return PlainLines(out)
+    return LiveScreen(Console(file=out))
+
+
+class JsonLines:
+    """One JSON object per event, for programs."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def show(self, event: Event) -> None:
+        _write(self._out, json.dumps(event_json(event), ensure_ascii=False))
+
+    def close(self) -> None:
+        pass
+
+
+class PlainLines:
+    """One line per happening, for pipes, logs and service managers."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._next_progress_s = 0.0
+        self._peers: frozenset[str] = frozenset()
+
+    def show(self, event: Event) -> None:
+        line = self._line(event)
+        if line is not None:
+            stamp = event.at[11:19]
+            for part in line.split("\n"):
+                _write(self._out, f"{stamp}  {part}")
+
+    def close(self) -> None:
+        pass
+
+    def _line(self, event: Event) -> str | None:
+        match event:
+            case TrialStarted():
+                self._next_progress_s = min(PLAIN_PROGRESS_SECONDS, event.budget_s / 2)
+            case TrialProgress():
+                if event.seconds < self._next_progress_s:
+                    return None
+                self._next_progress_s = event.seconds + PLAIN_PROGRESS_SECONDS
+            case PeersChanged():
+                before, self._peers = self._peers, frozenset(event.peers)
+                return describe_peers(before, self._peers)
+            case _:
+                pass
+        return describe(event)
+
+
+def describe(event: Event) -> str | None:
+    """An event as a line of text; None for what only a live view shows."""
+    match event:
+        case NodeStarted():
+            return "\n".join(f"{label:<9} {value}" for label, value in header_rows(event))
+        case Listening():
+            return f"listening {', '.join(event.addresses)}\nticket    {event.ticket}"
+        case Preparing():
+            done = event.total is not None and event.done >= event.total
+            return f"{event.what}: done" if done else f"{event.what} ..." if event.done == 0 else None
+        case Notice():
+            return f"{'warning: ' if event.warning else ''}{event.text}"
+        case TrialStarted():
+            told = f", inspired by {len(event.inspirations)} of peers" if event.inspirations else ""
+            return f"#{event.number} {event.title} ({event.operator} by {event.proposer}{told}), {event.budget_s:g} s"
+        case TrialProgress():
+            left = max(0.0, event.budget_s - event.seconds)
+            return (
+                f"#{event.number}   {left:.0f} s left, step {event.step}, loss {event.train_loss:.3f}, "
+                f"{event.tokens_per_second:,.0f} tokens/s"
+            )
+        case FindingRecorded():
+            return f"#{event.number} {finding_result(event)}; best {_bpb(event.best_val_bpb)}"
+        case FindingReceived():
+            return f"peer {event.name or short(event.peer)} #{event.number} {event.title}: {_bpb(event.val_bpb)}"
+        case Stopped():
+            return stopped_line(event)
+        case _:
+            return None
+
+
+def header_rows(event: NodeStarted) -> list[tuple[str, str]]:
+    """Who this node is and what it will do."""
+    earlier = f", {event.findings} findings so far" if event.findings else ""
+    return [
+        ("node", f"{event.name}  {event.peer_id}"),
+        ("topic", f"{event.topic}  (brief {short(event.brief_id)}{earlier})"),
+        ("hardware", f"{event.hardware_class}  {event.hardware}"),
+        ("budget", f"{event.budget_s:g} s a trial"),
+        ("proposer", event.proposer),
+        ("results", f"{event.results_repository}  branch {event.branch}"),
+    ]
+
+
+def describe_peers(before: frozenset[str], now: frozenset[str]) -> str | None:
+    parts = [f"peer {short(peer)} connected" for peer in sorted(now - before)]
+    parts += [f"peer {short(peer)} gone" for peer in sorted(before - now)]
+    return f"{', '.join(parts)}; {len(now)} connected" if parts else None
+
+
+def finding_result(event: FindingRecorded) -> str:
+    if event.val_bpb is None:
+        return f"{event.outcome}: {event.reason}" if event.reason else event.outcome
+    effect = f" ({'−' if event.effect > 0 else '+'}{abs(event.effect):.4f})" if event.effect is not None else ""
+    return f"{event.verdict} {event.val_bpb:.4f}{effect}{' new best' if event.is_best else ''}"
+
+
+def stopped_line(event: Stopped) -> str:
+    share = f", {event.training_share:.1%} of the time training" if event.training_share is not None else ""
+    best = f", best {_bpb(event.best_val_bpb)}" if event.best_val_bpb is not None else ""
+    return f"stopped: {event.reason}; {event.experiments} experiments{best}{share}"
+
+
+def _bpb(value: float | None) -> str:
+    return "no number" if value is None else f"{value:.4f} val_bpb"
+
+
+def _write(out: TextIO, line: str) -> None:
+    """A closed pipe (`swarm launch | head`) ends the output, not the research."""
+    try:
+        out.write(line + "\n")
+        out.flush()
+    except (BrokenPipeError, ValueError):
+        pass
+
+
+class LiveScreen:
+    """The view to leave open overnight: who we are, the current run, best so far, the last runs, peers, notices."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._node: NodeStarted | None = None
+        self._listening: Listening | None = None
+        self._trial: TrialStarted | None = None
+        self._progress: TrialProgress | None = None
+        self._evaluating = False
+        self._preparing: Preparing | None = None
+        self._best: float | None = None
+        self._recent: deque[FindingRecorded] = deque(maxlen=10)
+        self._heard: deque[FindingReceived] = deque(maxlen=4)
+        self._notices: deque[Notice] = deque(maxlen=4)
+        self._peers: tuple[str, ...] = ()
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=False)
+        self._live.start()
+
+    def show(self, event: Event) -> None:
+        match event:
+            case NodeStarted():
+                self._node, self._preparing = event, None
+            case Listening():
+                self._listening = event
+            case Preparing():
+                self._preparing = event
+            case TrialStarted():
+                self._trial, self._progress, self._evaluating = event, None, False
+            case TrialProgress():
+                self._progress = event
+            case Evaluating():
+                self._evaluating = True
+            case FindingRecorded():
+                self._recent.append(event)
+                self._best, self._trial = event.best_val_bpb, None
+            case FindingReceived():
+                self._heard.append(event)
+            case PeersChanged():
+                self._peers = event.peers
+            case Notice():
+                self._notices.append(event)
+            case Stopped():
+                self._trial = None
+                self._notices.append(Notice(text=stopped_line(event)))
+            case _:
+                pass
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def render(self) -> RenderableType:
+        parts = [self._header(), self._current(), self._runs(), self._swarm()]
+        parts += [Text(n.text, style="yellow" if n.warning else "dim") for n in self._notices]
+        return Group(*(part for part in parts if part is not None))
+
+    def _header(self) -> RenderableType | None:
+        if self._node is None:
+            return None
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, value in header_rows(self._node):
+            table.add_row(label, Text(value))
+        if self._listening is not None:
+            table.add_row("ticket", Text(self._listening.ticket, style="cyan"))
+        return table
+
+    def _current(self) -> RenderableType | None:
+        if self._preparing is not None and self._node is None:
+            total = f" of {self._preparing.total:,}" if self._preparing.total else ""
+            return Text(f"{self._preparing.what}: {self._preparing.done:,}{total}")
+        if self._trial is None:
+            return Text("")
+        trial, progress = self._trial, self._progress
+        seconds = progress.seconds if progress else 0.0
+        line = Table.grid(padding=(0, 2))
+        line.add_row(
+            Text(f"#{trial.number}", style="bold"),
+            ProgressBar(total=trial.budget_s, completed=seconds, width=30),
+            Text("evaluating" if self._evaluating else f"{max(0.0, trial.budget_s - seconds):.0f} s left"),
+            Text(f"loss {progress.train_loss:.3f}" if progress else "starting"),
+            Text(f"{progress.tokens_per_second:,.0f} tokens/s" if progress else ""),
+        )
+        told = f", inspired by {len(trial.inspirations)} of peers" if trial.inspirations else ""
+        title = Text(f"{trial.title}  ", style="bold").append(
+            f"{trial.operator} by {trial.proposer}{told}", style="dim"
+        )
+        return Group(Text(""), title, line, Text(f"best so far {_bpb(self._best)}", style="green"), Text(""))
+
+    def _runs(self) -> RenderableType | None:
+        if not self._recent:
+            return None
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for name, justify in (("run", "right"), ("val_bpb", "right"), ("effect", "right"), ("verdict", "left")):
+            table.add_column(name, justify=justify, no_wrap=True)
+        table.add_column("what", ratio=1)
+        for run in reversed(self._recent):
+            effect = "" if run.effect is None else f"{-run.effect:+.4f}"
+            verdict = run.verdict if run.val_bpb is not None else run.outcome
+            number = "" if run.val_bpb is None else f"{run.val_bpb:.4f}"
+            what = Text(run.title).append(f"  {run.reason}" if run.reason else "", style="dim")
+            table.add_row(
+                f"#{run.number}", number, effect, Text(verdict, style=VERDICT_STYLES.get(verdict, "red")), what
+            )
+        return table
+
+    def _swarm(self) -> RenderableType:
+        peers = (
+            f"{len(self._peers)} peers: {', '.join(short(p) for p in self._peers[:6])}" if self._peers else "no peers"
+        )
+        lines = [Text(""), Text(peers, style="dim" if not self._peers else "")]
+        lines += [Text("  " + (describe(heard) or ""), style="cyan") for heard in self._heard]
+        return Group(*lines)

@@ -1,0 +1,119 @@
+"""Findings survive the wire exactly, hostile bytes give MalformedRecord only, and the verdict knows noise."""
+
+import contextlib
+import math
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from samples import TRACK, make_brief, make_finding, make_trial
+
+from swarm.brief import Acceptance, decode_brief, encode_brief
+from swarm.finding import Finding, Trial, check_against, decode_finding, encode_finding, judge
+from swarm.words import BriefError, Decision, MalformedRecord, Outcome
+
+BRIEF = make_brief()
+
+
+def test_finding_survives_the_wire():
+    finding = make_finding(BRIEF, number=3, val_bpb=1.25, width=128)
+    assert decode_finding(encode_finding(finding)) == finding
+
+
+def test_unknown_fields_do_not_matter():
+    raw = msgpack.unpackb(encode_finding(make_finding(BRIEF)))
+    raw["mood"] = {"of": ["the", "author"]}
+    assert decode_finding(msgpack.packb(raw)) == make_finding(BRIEF)
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_malformed_and_nothing_else(data):
+    with pytest.raises(MalformedRecord):
+        decode_finding(data)
+
+
+@given(st.data())
+def test_a_flipped_byte_is_a_finding_or_malformed(data):
+    raw = bytearray(encode_finding(make_finding(BRIEF)))
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(MalformedRecord):
+        assert isinstance(decode_finding(bytes(raw)), Finding)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1.0, 0.0, 64.0, "1.0", None, True])
+def test_a_score_that_is_no_score_is_refused(number):
+    raw = msgpack.unpackb(encode_finding(make_finding(BRIEF)))
+    raw["trials"][0]["val_bpb"] = number
+    with pytest.raises(MalformedRecord):
+        decode_finding(msgpack.packb(raw))
+
+
+def test_deep_nesting_is_malformed():
+    with pytest.raises(MalformedRecord):
+        decode_finding(b"\x91" * 60_000)
+
+
+def test_a_bad_ending_has_no_number():
+    with pytest.raises(ValidationError):
+        Trial(outcome=Outcome.CRASHED, track=TRACK, seed=1, seconds=1.0, val_bpb=1.0)
+    with pytest.raises(ValidationError):
+        Trial(outcome=Outcome.MEASURED, track=TRACK, seed=1, seconds=1.0)
+
+
+def test_source_must_have_its_hash():
+    raw = msgpack.unpackb(encode_finding(make_finding(BRIEF)))
+    raw["proposal"]["source"] = "import os"
+    with pytest.raises(MalformedRecord, match="hash"):
+        decode_finding(msgpack.packb(raw))
+
+
+def test_config_outside_the_brief_is_refused():
+    finding = make_finding(BRIEF)
+    wrong = finding.model_copy(update={"proposal": finding.proposal.model_copy(update={"config": {"width": 64}})})
+    with pytest.raises(BriefError, match="missing"):
+        check_against(BRIEF, wrong)
+    unseen = finding.model_copy(update={"proposal": finding.proposal.model_copy(update={"source_sha256": "f" * 64})})
+    with pytest.raises(BriefError, match="does not carry"):
+        check_against(BRIEF, unseen)
+
+
+ACCEPTANCE = Acceptance(noise_sd=0.01, z=2.0)  # margin 2 * sqrt(2) * 0.01 = 0.0283
+
+
+@pytest.mark.parametrize(
+    ("score", "parent", "decision"),
+    [
+        (1.90, 2.0, Decision.KEEP),
+        (1.98, 2.0, Decision.INCONCLUSIVE),
+        (2.0, 2.0, Decision.INCONCLUSIVE),
+        (2.02, 2.0, Decision.INCONCLUSIVE),
+        (2.10, 2.0, Decision.DISCARD),
+        (None, 2.0, Decision.DISCARD),
+        (2.0, None, Decision.KEEP),
+        (None, None, Decision.DISCARD),
+    ],
+)
+def test_verdict(score, parent, decision):
+    verdict = judge(score, parent, ACCEPTANCE)
+    assert verdict.decision is decision
+    assert verdict.noise_sd == pytest.approx(math.sqrt(2) * 0.01)
+
+
+def test_mean_of_several_trials():
+    finding = make_finding(BRIEF)
+    several = finding.model_copy(update={"trials": (make_trial(1.0), make_trial(None), make_trial(2.0))})
+    assert several.val_bpb == 1.5
+
+
+def test_brief_bytes_are_canonical():
+    data = encode_brief(BRIEF)
+    assert decode_brief(data) == BRIEF
+    assert encode_brief(decode_brief(data)) == data
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_no_brief(data):
+    with pytest.raises(BriefError):
+        decode_brief(data)
