@@ -33,6 +33,7 @@ check: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 format: setup-dev
 	$(BIN)/ruff check --fix .

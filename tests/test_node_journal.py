@@ -1,0 +1,163 @@
+"""The journal keeps signed bytes as they came, survives being cut short, and is what gossip's catch-up reads from."""
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from gossip.envelope import seal
+from gossip.identity import Identity
+from node.journal import Journal, JournalError
+
+BRIEF = "b" * 64
+ALICE = Identity(b"\x01" * 32)
+BOB = Identity(b"\x02" * 32)
+
+
+def log_of(identity: Identity, count: int, payload_bytes: int = 10):
+    records, previous = [], ""
+    for seq in range(1, count + 1):
+        record = seal(identity, "finding", BRIEF, seq, previous, 1_000 + seq, bytes([seq % 256]) * payload_bytes)
+        records.append(record)
+        previous = record.id
+    return records
+
+
+@pytest.fixture
+def journal(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    yield journal
+    journal.of(BRIEF).validate()
+    journal.close()
+
+
+def test_frames_come_back_byte_for_byte_in_order_of_arrival(journal):
+    topic = journal.of(BRIEF)
+    records = [*log_of(ALICE, 3), *log_of(BOB, 2)]
+    for record in records:
+        assert topic.append(record, received=1.0, own=False)
+    assert [r.frame for r in topic.records()] == [r.frame for r in records]
+    assert journal.briefs() == [BRIEF]
+
+
+def test_a_place_in_a_log_is_taken_once(journal):
+    topic = journal.of(BRIEF)
+    first = log_of(ALICE, 1)[0]
+    other = seal(ALICE, "finding", BRIEF, 1, "", 5, b"another")
+    assert topic.append(first, received=1.0, own=False)
+    assert not topic.append(first, received=2.0, own=False)
+    assert not topic.append(other, received=2.0, own=False)
+    assert topic.at(ALICE.peer_id, 1) == first.id
+    assert topic.at(ALICE.peer_id, 2) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_heads_move_over_what_is_contiguous_in_any_order(journal, seed):
+    records = log_of(ALICE, 12)
+    random.Random(seed).shuffle(records)
+    topic, held = journal.of(BRIEF), set()
+    for record in records:
+        topic.append(record, received=1.0, own=False)
+        held.add(record.seq)
+        head = next(n for n in range(14) if n + 1 not in held)
+        assert topic.heads() == ({ALICE.peer_id: head} if head else {})
+    assert journal.of(BRIEF).heads() == topic.heads()  # the same after a restart
+
+
+def test_an_asker_gets_what_it_lacks_bounded_and_never_what_lies_behind_a_gap(journal):
+    topic = journal.of(BRIEF)
+    records = log_of(ALICE, 6, payload_bytes=1000)
+    for record in records[:3] + records[4:]:
+        topic.append(record, received=1.0, own=False)
+    assert topic.records_after({}, 10**9) == [r.frame for r in records[:3]]
+    assert topic.records_after({ALICE.peer_id: 2}, 10**9) == [records[2].frame]
+    assert topic.records_after({}, 1) == [records[0].frame]  # at least one, however small the limit
+    two = len(records[0].frame) + len(records[1].frame)
+    assert topic.records_after({}, two) == [r.frame for r in records[:2]]
+    assert topic.records_after({ALICE.peer_id: 3}, 10**9) == []
+
+
+def test_own_records_wait_until_sent(journal):
+    topic = journal.of(BRIEF)
+    records = log_of(ALICE, 3)
+    for record in records:
+        topic.append(record, received=1.0, own=True)
+    topic.mark_sent([records[1].id])
+    assert [r.id for r in topic.unsent()] == [records[0].id, records[2].id]
+    assert topic.last(ALICE.peer_id) == (3, records[2].id)
+    assert topic.last(BOB.peer_id) == (0, "")
+
+
+def test_another_reader_sees_what_is_written_while_it_is_written(tmp_path, journal):
+    journal.of(BRIEF).append(log_of(ALICE, 1)[0], received=1.0, own=True)
+    reader = Journal(tmp_path / "journal.sqlite", readonly=True)
+    assert len(list(reader.of(BRIEF).records())) == 1
+    with pytest.raises(JournalError):
+        reader.of(BRIEF).append(log_of(BOB, 1)[0], received=1.0, own=True)
+    reader.close()
+
+
+def test_a_missing_foreign_or_newer_file_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(JournalError, match="no journal at"):
+        Journal(tmp_path / "none.sqlite", readonly=True)
+    (tmp_path / "text.sqlite").write_text("this is no database, however long it gets " * 100)
+    with pytest.raises(JournalError, match="not a database"):
+        Journal(tmp_path / "text.sqlite")
+    with sqlite3.connect(tmp_path / "newer.sqlite") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(JournalError, match="newer research-swarm"):
+        Journal(tmp_path / "newer.sqlite")
+
+
+WRITER = """
+    import sys
+    sys.path.insert(0, sys.argv[2])
+    from pathlib import Path
+    from test_node_journal import ALICE, BRIEF, Journal, seal
+    topic = Journal(Path(sys.argv[1])).of(BRIEF)
+    while True:
+        seq, previous = topic.last(ALICE.peer_id)
+        topic.append(seal(ALICE, "finding", BRIEF, seq + 1, previous, 1, b"x" * 2000), received=1.0, own=True)
+        print(seq + 1, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 7, 40])
+def test_what_was_reported_survives_kill_9(tmp_path, lines):
+    path = tmp_path / "journal.sqlite"
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(path), str(__import__("pathlib").Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        reported = [int(writer.stdout.readline()) for _ in range(lines)]
+        writer.send_signal(signal.SIGKILL)
+        reported += [int(line) for line in writer.stdout.read().split()]
+    journal = Journal(path)
+    topic = journal.of(BRIEF)
+    topic.validate()
+    assert topic.heads()[ALICE.peer_id] >= reported[-1]
+    journal.close()
+
+
+def test_a_journal_cut_anywhere_opens_or_says_why(tmp_path):
+    path = tmp_path / "whole.sqlite"
+    journal = Journal(path)
+    for record in log_of(ALICE, 50, payload_bytes=500):
+        journal.of(BRIEF).append(record, received=1.0, own=False)
+    journal.close()
+    whole = path.read_bytes()
+    for size in random.Random(3).sample(range(len(whole)), 25):
+        cut = tmp_path / f"cut{size}.sqlite"
+        cut.write_bytes(whole[:size])
+        try:
+            damaged = Journal(cut)
+            frames = [r.frame for r in damaged.of(BRIEF).records()]
+            damaged.close()
+        except JournalError as error:
+            assert str(cut) in str(error)
+        else:
+            assert len(frames) <= 50
