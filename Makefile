@@ -54,6 +54,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml Makefile
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@$(PIP) --no-deps --requirement requirements-dev.lock
+	@rm -rf $(VENV)/lib/python3*/site-packages/trio-stubs # old types that trio-typing lays over trio's own
 	@touch $@
 
 clean:

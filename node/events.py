@@ -53,6 +53,7 @@ class NodeStarted(Event):
 class Listening(Event):
     addresses: tuple[str, ...]
     ticket: str
+    port: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +143,9 @@ class Events:
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
 
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+    def listen(self, listener: Listener, *, first: bool = False) -> None:
+        """`first`: before all others, for who must have written something down before anybody hears of it."""
+        self._listeners.insert(0 if first else len(self._listeners), listener)
 
     def emit(self, event: Event) -> None:
         for listener in self._listeners:

@@ -1,4 +1,4 @@
-"""What a person sees while a node works: a live view on a terminal, plain lines elsewhere, or one JSON object per event.
+"""What a person sees while a node works: a live view on a terminal, plain lines elsewhere, or JSON lines.
 
 Owns presentation only; every fact comes in as an event. Foreign text is cleaned before it becomes an event.
 """
@@ -265,8 +265,9 @@ class LiveScreen:
         if not self._recent:
             return None
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name, justify in (("run", "right"), ("val_bpb", "right"), ("effect", "right"), ("verdict", "left")):
-            table.add_column(name, justify=justify, no_wrap=True)
+        for name in ("run", "val_bpb", "effect"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("verdict", no_wrap=True)
         table.add_column("what", ratio=1)
         for run in reversed(self._recent):
             effect = "" if run.effect is None else f"{-run.effect:+.4f}"

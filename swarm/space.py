@@ -74,13 +74,11 @@ class SearchSpace(Frozen):
     parameters: dict[str, Parameter] = Field(min_length=1)
 
     def normalise(self, config: Mapping[str, Value]) -> Config:
-        """`config`, checked, with keys in the space's order and whole numbers as floats where the space says float."""
+        """`config`, checked, with keys in the space's order and numbers in the type that the space has them in."""
         order = {name: i for i, name in enumerate(self.parameters)}
         out: Config = {}
         for name in sorted(config, key=lambda name: order.get(name, len(order))):
-            value = config[name]
-            is_whole = isinstance(value, int) and not isinstance(value, bool)
-            out[name] = float(value) if is_whole and isinstance(self.parameters.get(name), FloatParameter) else value
+            out[name] = _as_meant(config[name], self.parameters.get(name))
         self.check(out)
         return out
 
@@ -96,6 +94,21 @@ class SearchSpace(Frozen):
                 raise BriefError(f"config key {name!r} is missing")
             if problem := parameter.problem(config[name]):
                 raise BriefError(f"config value out of range: {name} = {problem}")
+
+
+def _as_meant(value: Value, parameter: Parameter | None) -> Value:
+    """15 where the space means 15.0, and the other way round; whatever is not that stays as it is."""
+    if isinstance(value, (bool, str)):
+        return value
+    match parameter:
+        case FloatParameter():
+            return float(value)
+        case ChoiceParameter():
+            numbers = (option for option in parameter.options if not isinstance(option, (bool, str)))
+            exact = any(type(option) is type(value) and option == value for option in parameter.options)
+            return value if exact else next((option for option in numbers if option == value), value)
+        case _:
+            return value
 
 
 def changes(parent: Mapping[str, Value], child: Mapping[str, Value]) -> Config:

@@ -22,7 +22,9 @@ def test_a_second_lock_is_refused_and_names_the_process(tmp_path):
 
 
 def test_kill_9_frees_the_lock(tmp_path):
-    script = "import sys; from node.home import Home; from pathlib import Path\nh = Home(Path(sys.argv[1])); h.create()\n"
+    script = (
+        "import sys; from node.home import Home; from pathlib import Path\nh = Home(Path(sys.argv[1])); h.create()\n"
+    )
     script += "with h.lock():\n print('locked', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", script, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

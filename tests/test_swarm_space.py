@@ -55,6 +55,14 @@ def test_normalise_orders_keys_and_makes_floats():
     assert config["cap"] is True
 
 
+def test_normalise_takes_a_choice_in_either_number_type_and_leaves_truth_alone():
+    assert type(SPACE.normalise(GOOD | {"cap": 15})["cap"]) is float
+    assert type(SPACE.normalise(GOOD | {"cap": 0.0})["cap"]) is int
+    assert SPACE.normalise(GOOD | {"cap": True})["cap"] is True
+    with pytest.raises(BriefError):
+        SPACE.normalise(GOOD | {"cap": 1})
+
+
 def test_key_ignores_order_and_sees_every_value():
     assert config_key({"a": 1, "b": 2}, "s") == config_key({"b": 2, "a": 1}, "s")
     assert len({config_key({"a": v}, "s") for v in (1, 1.0, True, "1")} | {config_key({"a": 1}, "t")}) == 5

@@ -1,0 +1,246 @@
+"""The bus over py-libp2p: GossipSub for broadcasts, a stream per catch-up request. One of the files that import libp2p.
+
+Owns the host's configuration and the translation between the library and the port in gossip/bus.py. Who is dialled,
+what a frame means and what is kept are none of its business. docs/protocol.md has the parameters that matter to peers.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import trio
+from libp2p.abc import IHost
+from libp2p.custom_types import TProtocol
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStoreError
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from gossip.addresses import Address, AddressError, dialable, parse_address, parse_dialable
+from gossip.bus import BusFailed, Deliver, ListenError, PeerDown, PeerUnreachable, PeerUp, Serve, in_short
+from gossip.catchup import PROTOCOL
+from gossip.envelope import MAX_FRAME_BYTES
+from gossip.identity import Identity
+from gossip.interfaces import ip4_addresses
+from gossip.libp2p_hardening import SafeGossipSub, SafePubsub, keep_quiet, leave_out_peer_records
+from gossip.libp2p_host import build_host, build_pubsub, build_router, swarm_of
+from gossip.libp2p_streams import REQUEST_SECONDS, CatchupStreams
+from gossip.libp2p_tcp import BoundTcp, bind
+from gossip.refusal import Answer
+
+_DIAL_SECONDS = 10.0  # guess
+_SILENT_REQUESTS = 2  # so many unanswered in a row: the peer hangs, though its system still acknowledges
+_UPKEEP_SECONDS = 5.0
+_CLOSE_SECONDS = 3.0  # closing a hung peer can block for ever
+_CHANGES_KEPT = 256
+
+
+class Libp2pBus:
+    def __init__(
+        self,
+        identity: Identity,
+        topic: str,
+        listen: Sequence[str],
+        deliver: Deliver,
+        serve: Serve,
+        *,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._identity = identity
+        self._topic = topic
+        self._listen = tuple(listen)
+        self._deliver = deliver
+        self._serve = serve
+        self._wall_clock = wall_clock
+        self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
+        self._listening: tuple[str, ...] = ()
+        self._peers: tuple[str, ...] = ()
+        self._counts: Counter[str] = Counter()
+        self._silent: Counter[str] = Counter()
+        self._host: IHost | None = None
+        self._pubsub: SafePubsub | None = None
+        self._streams: CatchupStreams | None = None
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def peer_id(self) -> str:
+        return self._identity.peer_id
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        keep_quiet()
+        leave_out_peer_records()
+        bound = await bind(self._listen)
+        self._listening = tuple(bound)
+        tcp = BoundTcp(bound)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = tcp.nursery = nursery
+                await self._run_host(tcp, task_status)
+        except BaseExceptionGroup as group:
+            _, not_errors = group.split(Exception)
+            if not_errors is not None:  # we were cancelled; what else broke on the way out does not matter
+                raise not_errors from None
+            raise BusFailed(f"networking broke: {in_short(group)}") from group
+        except (ListenError, BusFailed):
+            raise
+        except Exception as error:  # anything the library raises ends the bus, and only the bus
+            raise BusFailed(f"networking broke: {in_short(error)}") from error
+        finally:
+            self._close()
+            tcp.close_sockets()
+
+    async def publish(self, frame: bytes) -> None:
+        if len(frame) > MAX_FRAME_BYTES:
+            raise ValueError(f"frame of {len(frame)} bytes; more than {MAX_FRAME_BYTES} would be dropped in silence")
+        if self._pubsub is None:
+            raise BusFailed("networking is not running")
+        self._counts["published"] += 1
+        await self._pubsub.publish(self._topic, frame)
+
+    async def request(self, peer: str, message: bytes) -> bytes:
+        with trio.move_on_after(REQUEST_SECONDS):
+            if self._streams is None or peer not in self.connected():
+                raise PeerUnreachable(f"peer {peer} is not connected")
+            reply = await self._streams.request(peer, message)
+            self._silent.pop(peer, None)
+            return reply
+        self._silent[peer] += 1
+        if self._silent[peer] >= _SILENT_REQUESTS:
+            self._drop(peer)
+        raise PeerUnreachable(f"peer {peer} did not answer within {REQUEST_SECONDS:.0f} s")
+
+    async def dial(self, address: str) -> None:
+        try:
+            target = parse_dialable(address)
+        except AddressError as error:
+            raise PeerUnreachable(str(error)) from None
+        if target.peer == self.peer_id or target.peer in self.connected():
+            return
+        with trio.move_on_after(_DIAL_SECONDS):
+            try:
+                # One address, straight: dial_peer would wait 250 ms after success and refuse for 60 s after a failure.
+                await self._swarm().dial_addr(Multiaddr(address), ID.from_base58(target.peer))
+            except Exception as error:  # the library's dial raises many classes; all mean "not now"
+                raise PeerUnreachable(f"no connection to {address}: {in_short(error)}") from None
+            self._counts["dialled"] += 1
+            return
+        raise PeerUnreachable(f"no connection to {address} within {_DIAL_SECONDS:.0f} s")
+
+    def peers(self) -> tuple[str, ...]:
+        return self._peers
+
+    def connected(self) -> tuple[str, ...]:
+        if self._host is None:
+            return ()
+        return tuple(sorted(peer.to_base58() for peer in self._host.get_connected_peers()))
+
+    def peer_addresses(self, peer: str) -> tuple[str, ...]:
+        if self._host is None:
+            return ()
+        try:
+            known = self._host.get_peerstore().addrs(ID.from_base58(peer))
+        except PeerStoreError:
+            return ()
+        plain = [str(address).split("/p2p/", maxsplit=1)[0] for address in known[:16]]
+        return dialable([f"{address}/p2p/{peer}" for address in plain])
+
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(f"{transport}/p2p/{self.peer_id}" for transport in self._transports())
+
+    def statistics(self) -> dict[str, int]:
+        counts = Counter(self._counts)
+        if self._pubsub is not None:
+            counts.update({f"survived_{name}": number for name, number in self._pubsub.survived.items()})
+        return dict(sorted(counts.items()))
+
+    # --- the host ---
+
+    async def _run_host(self, tcp: BoundTcp, task_status: trio.TaskStatus[None]) -> None:
+        router = build_router()
+        host = build_host(self._identity.seed, tcp, lambda: [Multiaddr(transport) for transport in self._transports()])
+        self._host = host
+        self._pubsub = pubsub = build_pubsub(host, router, self._topic, self._compare_peers)
+        pubsub.counter = int(self._wall_clock() * 1e9)  # from seconds, a restart would repeat sequence numbers
+        pubsub.set_topic_validator(self._topic, self._validate, is_async_validator=False)  # async ones deliver twice
+        self._streams = CatchupStreams(host, self._serve, self._counts)
+        host.set_stream_handler(TProtocol(PROTOCOL), self._streams.answer)
+        # Pubsub first: a stream that arrives before it runs ends the host.
+        async with background_trio_service(pubsub), background_trio_service(router):
+            await pubsub.wait_until_ready()
+            async with host.run(listen_addrs=[Multiaddr(transport) for transport in self._listening]):
+                await pubsub.subscribe(self._topic)
+                task_status.started()
+                await self._keep_up(pubsub, router)
+
+    async def _keep_up(self, pubsub: SafePubsub, router: SafeGossipSub) -> None:
+        while True:
+            await trio.sleep(_UPKEEP_SECONDS)
+            router.recent_message_deliveries.clear()  # grows for ever otherwise
+            for peer in self._swarm().get_connections_map():
+                pubsub.register_again(peer)
+            self._compare_peers()
+
+    def _close(self) -> None:
+        if self._pubsub is not None:
+            self._pubsub.seen_messages.stop()  # a thread the library never stops
+        self._host = self._pubsub = self._streams = self._nursery = None
+        self._peers = ()
+
+    def _validate(self, forwarder: ID, message: rpc_pb2.Message) -> bool:
+        sender = forwarder.to_base58()
+        if sender == self.peer_id:
+            return True
+        try:
+            return self._deliver(sender, message.data) is Answer.ACCEPT
+        except Exception:  # an exception in a validator ends the host
+            self._counts["deliver_failed"] += 1
+            return False
+
+    def _compare_peers(self) -> None:
+        pubsub = self._pubsub
+        if pubsub is None:
+            return
+        subscribed = pubsub.peer_topics.get(self._topic, set[ID]())
+        now = tuple(sorted(peer.to_base58() for peer in subscribed if peer in pubsub.peers))
+        before, self._peers = self._peers, now
+        for peer in before:
+            if peer not in now:
+                self._tell(PeerDown(peer))
+        for peer in now:
+            if peer not in before:
+                self._tell(PeerUp(peer))
+
+    def _tell(self, change: PeerUp | PeerDown) -> None:
+        try:
+            self._send_change.send_nowait(change)
+        except trio.WouldBlock:
+            with suppress(trio.WouldBlock):
+                self.changes.receive_nowait()
+            self._send_change.send_nowait(change)
+
+    def _transports(self) -> tuple[str, ...]:
+        """Where we listen; a wildcard address becomes the addresses the machine has now."""
+        return tuple(concrete for listening in self._listening for concrete in _concrete(parse_address(listening)))
+
+    def _swarm(self) -> Swarm:
+        if self._host is None:
+            raise BusFailed("networking is not running")
+        return swarm_of(self._host)
+
+    def _drop(self, peer: str) -> None:
+        async def close() -> None:
+            with trio.move_on_after(_CLOSE_SECONDS), suppress(Exception):
+                await self._swarm().close_peer(ID.from_base58(peer))
+
+        self._silent.pop(peer, None)
+        self._counts["dropped_silent"] += 1
+        if self._nursery is not None:
+            self._nursery.start_soon(close)
+
+
+def _concrete(listening: Address) -> tuple[str, ...]:
+    if listening.host != "0.0.0.0":
+        return (listening.transport,)
+    return tuple(Address("ip4", host, listening.port).transport for host in ip4_addresses())

@@ -1,0 +1,92 @@
+"""Catch-up requests over libp2p streams: one request and one answer on each. One of the files that import libp2p.
+
+Both are a 4-byte big-endian length and so many bytes. What they say is gossip/catchup.py's.
+"""
+
+from collections import Counter
+from contextlib import suppress
+
+import trio
+from libp2p.abc import IHost, INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStoreError
+
+from gossip.bus import PeerIncompatible, PeerUnreachable, Serve, in_short
+from gossip.catchup import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, PROTOCOL
+
+REQUEST_SECONDS = 20.0  # guess: a page of 512 KiB over a slow line
+_MAX_SERVED = 32  # requests answered at one time
+_SWARM_PROTOCOLS = "/swarm/"
+
+
+class CatchupStreams:
+    def __init__(self, host: IHost, serve: Serve, counts: Counter[str]) -> None:
+        self._host = host
+        self._serve = serve
+        self._counts = counts
+        self._serving = 0
+
+    async def request(self, peer: str, message: bytes) -> bytes:
+        """Raises PeerUnreachable, PeerIncompatible. Time is the caller's."""
+        try:
+            stream = await self._host.new_stream(ID.from_base58(peer), [TProtocol(PROTOCOL)])
+        except Exception as error:  # negotiation, reset, connection gone: one of many classes
+            self._check_protocols(peer)
+            raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
+        try:
+            await _write_message(stream, message)
+            reply = await _read_message(stream, MAX_RESPONSE_BYTES)
+            await stream.close()
+        except BaseException as error:
+            with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
+                await stream.reset()
+            if not isinstance(error, Exception):
+                raise
+            raise PeerUnreachable(f"peer {peer} broke off: {in_short(error)}") from None
+        return reply
+
+    async def answer(self, stream: INetStream) -> None:
+        """For an inbound stream. What it raises resets the stream."""
+        if self._serving >= _MAX_SERVED:
+            self._counts["requests_refused"] += 1
+            await stream.reset()
+            return
+        self._serving += 1
+        try:
+            with trio.fail_after(REQUEST_SECONDS):
+                message = await _read_message(stream, MAX_REQUEST_BYTES)
+                await _write_message(stream, self._serve(stream.muxed_conn.peer_id.to_base58(), message))
+                await stream.close()
+            self._counts["requests_served"] += 1
+        finally:
+            self._serving -= 1
+
+    def _check_protocols(self, peer: str) -> None:
+        try:
+            spoken = self._host.get_peerstore().get_protocols(ID.from_base58(peer))
+        except PeerStoreError:
+            return
+        if spoken and PROTOCOL not in spoken:
+            raise PeerIncompatible(peer, tuple(sorted(p[:64] for p in spoken if p.startswith(_SWARM_PROTOCOLS)))[:8])
+
+
+async def _write_message(stream: INetStream, message: bytes) -> None:
+    await stream.write(len(message).to_bytes(4, "big") + message)
+
+
+async def _read_message(stream: INetStream, limit_bytes: int) -> bytes:
+    length = int.from_bytes(await _read_exactly(stream, 4), "big")
+    if length > limit_bytes:
+        raise PeerUnreachable(f"message of {length} bytes announced, at most {limit_bytes} are read")
+    return await _read_exactly(stream, length)
+
+
+async def _read_exactly(stream: INetStream, count: int) -> bytes:
+    got = bytearray()
+    while len(got) < count:
+        piece = await stream.read(count - len(got))
+        if not piece:
+            raise PeerUnreachable("stream ended inside a message")
+        got += piece
+    return bytes(got)

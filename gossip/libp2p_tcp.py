@@ -1,0 +1,148 @@
+"""TCP for libp2p: sockets bound before the host starts, and connections that notice a dead other side.
+
+The library's listener shares its port with any other process of the same user (SO_REUSEPORT), so a second node would
+silently steal half of the connections; and a peer that vanished without a word is never noticed.
+"""
+
+import errno
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from weakref import WeakSet
+
+import trio
+from libp2p.abc import IListener, IRawConnection
+from libp2p.custom_types import THandler
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.transport.tcp.tcp import TCP
+from multiaddr import Multiaddr
+
+from gossip.addresses import Address, AddressError, parse_address
+from gossip.bus import ListenError
+
+SILENCE_MS = 15_000  # unacknowledged data for so long: the other side is gone (measured: dropped after 15.6 s)
+
+
+async def bind(texts: Sequence[str]) -> dict[str, trio.SocketListener]:
+    """Bound and listening sockets by transport address with its real port. Raises ListenError."""
+    bound: dict[str, trio.SocketListener] = {}
+    try:
+        for text in texts:
+            address, listener = await _bind_one(text)
+            bound[address] = listener
+    except ListenError:
+        for listener in bound.values():
+            await listener.aclose()
+        raise
+    return bound
+
+
+async def _bind_one(text: str) -> tuple[str, trio.SocketListener]:
+    try:
+        address = parse_address(text)
+    except AddressError as error:
+        raise ListenError(f"cannot listen: {error}") from None
+    if address.family not in ("ip4", "ip6"):
+        raise ListenError(f"cannot listen on {text}: name an IP address of this machine, not a host name")
+    family = trio.socket.AF_INET if address.family == "ip4" else trio.socket.AF_INET6
+    listening = trio.socket.socket(family, trio.socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family == "ip6":
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        await listening.bind((address.host, address.port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise ListenError(_why_not(address, error)) from None
+    port = int(listening.getsockname()[1])
+    return Address(address.family, address.host, port).transport, trio.SocketListener(listening)
+
+
+def _why_not(address: Address, error: OSError) -> str:
+    at = address.transport
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {at}: port in use by another program; choose another with --listen"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"cannot listen on {at}: this machine does not have that address; choose another with --listen"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"cannot listen on {at}: the system does not allow that port; choose one above 1023 with --listen"
+    return f"cannot listen on {at}: {error.strerror}; choose another with --listen"
+
+
+class BoundTcp(TCP):
+    """A transport that listens on sockets made by `bind` and watches the health of every connection."""
+
+    nursery: trio.Nursery  # where connections are accepted; set before the host starts
+
+    def __init__(self, bound: Mapping[str, trio.SocketListener]) -> None:
+        super().__init__()
+        self._bound = bound
+        self._dialled: WeakSet[trio.SocketStream] = WeakSet()
+
+    async def dial(self, maddr: Multiaddr) -> IRawConnection:
+        connection = await super().dial(maddr)
+        if isinstance(connection, RawConnection) and isinstance(connection.stream, TrioTCPStream):
+            _watch(connection.stream.stream.socket)
+            self._dialled.add(connection.stream.stream)
+        return connection
+
+    def close_sockets(self) -> None:
+        """When the host is gone. A cancelled host leaves the sockets it dialled open."""
+        for stream in self._dialled:
+            stream.socket.close()
+        for listener in self._bound.values():
+            listener.socket.close()
+
+    def create_listener(self, handler_function: THandler) -> "_Listener":  # type: ignore[override] # the port's type is IListener
+        return _Listener(self.nursery, self._bound, handler_function)
+
+
+class _Listener(IListener):
+    def __init__(self, nursery: trio.Nursery, bound: Mapping[str, trio.SocketListener], accept: THandler) -> None:
+        self._nursery = nursery
+        self._bound = bound
+        self._accept = accept
+        self._open: dict[str, trio.CancelScope] = {}
+
+    async def listen(self, maddr: Multiaddr) -> None:
+        name = str(maddr)
+        self._open[name] = trio.CancelScope()
+        await self._nursery.start(self._serve, name)
+
+    async def _serve(self, name: str, *, task_status: trio.TaskStatus[None]) -> None:
+        with self._open[name]:
+            task_status.started()
+            await trio.serve_listeners(self._welcome, [self._bound[name]])
+
+    async def _welcome(self, stream: trio.SocketStream) -> None:
+        try:
+            _watch(stream.socket)
+            await self._accept(TrioTCPStream(stream))
+        except Exception:  # one stranger's connection; an exception here would end every other one
+            with suppress(Exception):
+                await stream.aclose()
+
+    def get_addrs(self) -> tuple[Multiaddr, ...]:
+        return tuple(Multiaddr(name) for name in self._open)
+
+    async def close(self) -> None:
+        for name, scope in self._open.items():
+            scope.cancel()
+            await self._bound[name].aclose()
+        self._open.clear()
+
+
+def _watch(connection: trio.socket.SocketType) -> None:
+    options = (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 10),  # seconds
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 5),  # seconds
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", SILENCE_MS),  # Linux only
+    )
+    for level, name, value in options:
+        if hasattr(socket, name):
+            with suppress(OSError):
+                connection.setsockopt(level, getattr(socket, name), value)

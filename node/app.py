@@ -1,0 +1,265 @@
+"""One running node, from what a person asked for to the exit: wiring, signals, and why it stopped.
+
+Owns the root nursery and the order of starting and stopping. Every part is made somewhere else.
+"""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from gossip.addresses import parse_dialable
+from gossip.identity import Identity, load_or_create
+from gossip.refusal import GossipError
+from gossip.ticket import Ticket
+from node import shipped
+from node.clock import wall_clock
+from node.events import Events, NodeStarted, Preparing, Stopped
+from node.hardware import Hardware, default_budget_seconds, detect
+from node.home import Home
+from node.hypothesis import Hypotheses
+from node.journal import Journal
+from node.names import friendly_name
+from node.network import Network, NetworkSettings
+from node.notebook import Notebook
+from node.proposers.auto import make_proposer
+from node.proposers.classic import Classic
+from node.pushing import Pusher
+from node.recording import Recorder, recover
+from node.research import Lab, research
+from node.results import open_results
+from node.screen import Screen
+from node.state import StateFile
+from node.text import clean
+from node.topics import Topic, load_topic, shipped_topics
+from node.trainer import LocalTrainer
+from swarm.finding import Track
+from swarm.words import SwarmError, short
+
+
+class UsageError(SwarmError):
+    """What was asked for cannot be; the command line exits with 2."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a person asked for."""
+
+    topic: str
+    home: Home
+    ticket: Ticket | None = None
+    budget_s: float | None = None
+    max_experiments: int | None = None
+    until: float | None = None  # seconds since the epoch
+    name: str | None = None
+    listen: tuple[str, ...] = ()
+    bootstrap: tuple[str, ...] = ()
+    mdns: bool = True
+    proposer: Literal["auto", "classic", "llm"] = "auto"
+    model: str | None = None
+    remote: str | None = None
+    train: bool = True
+    ticket_file: Path | None = None
+
+
+async def run_node(launch: Launch, screen: Screen) -> None:
+    """Run until there is a reason to stop. Raises SwarmError or GossipError for expected failures."""
+    events = Events()
+    events.listen(screen.show)
+    launch.home.create()
+    with launch.home.lock():
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_stop_on_signal, nursery.cancel_scope, events)
+                await _work(launch, events)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _reason(group) from None
+
+
+async def _work(launch: Launch, events: Events) -> None:
+    identity = load_or_create(launch.home.key)
+    topic = await _load_topic(launch, events)
+    hardware = await trio.to_thread.run_sync(detect)
+    budget_s = launch.budget_s or default_budget_seconds(hardware, topic.brief.budgets)
+    track = Track(hardware_class=hardware.hardware_class, budget_seconds=budget_s)
+    launch.home.save_brief(topic.brief_id, topic.brief_bytes)
+    journal = Journal(launch.home.journal)
+    try:
+        await Node(launch, events, identity, topic, hardware, track, journal).run()
+    finally:
+        journal.close()
+
+
+async def _load_topic(launch: Launch, events: Events) -> Topic:
+    """The topic, its text ready; the ticket's brief must be the one this installation makes of it."""
+    ticket = launch.ticket
+    if ticket is not None and launch.topic == ticket.topic and ticket.topic not in shipped_topics():
+        raise UsageError(
+            f"the ticket is for topic {ticket.topic!r}, which does not come with research-swarm; "
+            "get its topic file from whoever gave you the ticket and add --topic FILE.toml"
+        )
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        trio.from_thread.run_sync(events.emit, Preparing(what=what, done=done, total=total))
+
+    topic = await trio.to_thread.run_sync(
+        load_topic, launch.topic, launch.home.corpora, progress, abandon_on_cancel=True
+    )
+    if ticket is not None and ticket.brief != topic.brief_id:
+        raise UsageError(
+            f"the ticket is for another {ticket.topic!r} (brief {short(ticket.brief)}, here it is "
+            f"{short(topic.brief_id)}): use the same version of research-swarm and the same topic file on both sides"
+        )
+    return topic
+
+
+class Node:
+    """The parts of one running node."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        events: Events,
+        identity: Identity,
+        topic: Topic,
+        hardware: Hardware,
+        track: Track,
+        journal: Journal,
+    ) -> None:
+        self._launch = launch
+        self._events = events
+        self._hardware = hardware
+        self._track = track
+        self._topic = topic
+        home = launch.home
+        name = clean(launch.name or str(home.read_state().get("name") or ""), 40)
+        self._name = name or friendly_name(identity.peer_id)
+        self._state = StateFile(home)
+        events.listen(self._state.hear, first=True)
+        self._notebook = Notebook(topic.brief, journal.of(topic.brief_id), identity, events)
+        self._results = open_results(home.results, identity.peer_id, topic.brief.name, self._name)
+        self._network = Network(home, identity, self._notebook, _settings(launch), events)
+        self._proposer = make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text))
+        self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
+        self._lab = Lab(
+            name=self._name,
+            track=track,
+            notebook=self._notebook,
+            hypotheses=Hypotheses(self._notebook, track, self._proposer, Classic()),
+            recorder=Recorder(self._notebook, self._results, events),
+            events=events,
+            reason_to_stop=self._reason_to_stop,
+        )
+
+    async def run(self) -> None:
+        reason = "asked to stop"
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._results.prepare()
+                recovered = await recover(self._notebook, self._results, self._events)
+                self._events.emit(self._introduction())
+                if recovered:
+                    self._events.notice(f"took {recovered} findings from the branch that the journal did not have")
+                nursery.start_soon(self._state.run)
+                nursery.start_soon(self._network.run)
+                if self._pusher is not None:
+                    self._notebook.when_own(self._pusher.wake)
+                    nursery.start_soon(self._pusher.run)
+                reason = await self._research(nursery)
+                await self._network.flush()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._say_goodbye(reason)
+
+    async def _research(self, nursery: trio.Nursery) -> str:
+        """One worker on one device; a worker more is a trainer more and a `research` more, in the same lab."""
+        if not self._launch.train:
+            while (reason := self._reason_to_stop(0)) is None:  # noqa: ASYNC110 - the wall clock wakes nobody
+                await trio.sleep(1)
+            return reason
+        corpus = self._topic.brief.corpus
+        trainer = LocalTrainer(
+            shipped.experiments(),
+            self._topic.shards,
+            corpus.validation.raw_bytes,
+            corpus.vocab_size,
+            self._launch.home.scratch / "worker-0",
+            self._hardware,
+        )
+        nursery.start_soon(trainer.run)
+        return await research(self._lab, trainer)
+
+    def _reason_to_stop(self, experiments: int) -> str | None:
+        launch = self._launch
+        if launch.max_experiments is not None and experiments >= launch.max_experiments:
+            return f"{experiments} experiments are done"
+        if launch.until is not None and wall_clock() >= launch.until:
+            return "the time given by --until has come"
+        return None
+
+    def _introduction(self) -> NodeStarted:
+        home = self._launch.home
+        return NodeStarted(
+            name=self._name,
+            peer_id=self._notebook.me,
+            topic=self._topic.name,
+            brief_id=self._topic.brief_id,
+            hardware_class=self._hardware.hardware_class,
+            hardware=self._hardware.description,
+            budget_s=self._track.budget_seconds,
+            proposer=self._proposer.name if self._launch.train else "none",
+            home=str(home.path),
+            results_repository=str(home.results),
+            branch=self._results.branch,
+            findings=len(self._notebook.own()),
+        )
+
+    def _say_goodbye(self, reason: str) -> None:
+        best = self._notebook.ledger.branch_best(self._notebook.me, self._track)
+        share = self._state.training_share
+        self._events.emit(
+            Stopped(
+                reason=reason,
+                experiments=self._lab.experiments,
+                best_val_bpb=best.val_bpb if best else None,
+                training_share=share,
+            )
+        )
+        self._state.write()
+
+
+def _settings(launch: Launch) -> NetworkSettings:
+    """Checked here, before anything starts: an address nobody can dial is a usage error."""
+    for address in launch.bootstrap:
+        try:
+            parse_dialable(address)
+        except GossipError as error:
+            raise UsageError(f"--bootstrap: {error}") from None
+    joined = launch.ticket.addresses if launch.ticket else ()
+    return NetworkSettings(
+        listen=launch.listen, bootstrap=(*joined, *launch.bootstrap), mdns=launch.mdns, ticket_file=launch.ticket_file
+    )
+
+
+async def _stop_on_signal(scope: trio.CancelScope, events: Events) -> None:
+    """The first signal stops cleanly, a second one at once."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            if scope.cancel_called:
+                os._exit(130)
+            word = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+            events.notice(f"{word}: stopping; what was found is safe")
+            scope.cancel()
+
+
+def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The expected failure in a group of exceptions, if there is one; else the group, which is a bug to be shown."""
+    expected = group.subgroup((SwarmError, GossipError))
+    leaf: BaseException | None = expected
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf or group

@@ -1,0 +1,55 @@
+"""The command `swarm`. Owns arguments, exit codes and what is printed; every command's work is done elsewhere.
+
+Exit codes: 0 done, 1 an expected failure said in one sentence, 2 wrong usage, 130 a second Ctrl-C.
+"""
+
+import os
+import sys
+
+import click
+
+from gossip.refusal import GossipError
+from node.app import UsageError
+from node.cli.launch import join, launch
+from node.cli.look import branches, diff, leaderboard, log, show, status, ticket
+from node.cli.topic import topic
+from node.cli.trouble import doctor
+from swarm.words import SwarmError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="research-swarm", prog_name="swarm")
+def swarm() -> None:
+    """A peer-to-peer swarm of research agents. Start with: swarm launch"""
+
+
+for command in (launch, join, ticket, status, leaderboard, branches, log, show, diff, topic, doctor):
+    swarm.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; expected failures become one sentence on standard error."""
+    try:
+        swarm.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.UsageError as error:
+        where = f"{error.ctx.command_path}: " if error.ctx else "swarm: "
+        click.echo(f"{where}{error.format_message()}", err=True)
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        click.echo(f"swarm: {error.format_message()}", err=True)
+        sys.exit(1)
+    except UsageError as error:
+        click.echo(f"swarm: {error}", err=True)
+        sys.exit(2)
+    except (SwarmError, GossipError) as error:
+        click.echo(f"swarm: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader has gone (`swarm log | head`); keep Python from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

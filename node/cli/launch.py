@@ -1,0 +1,147 @@
+"""`swarm launch` and `swarm join`: start a node."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+import trio
+
+from gossip.ticket import Ticket, TicketError, decode_ticket
+from node.app import Launch, run_node
+from node.cli.options import home_option
+from node.home import Home
+from node.screen import make_screen
+
+F = TypeVar("F", bound=Callable[..., Any])
+MAX_BUDGET_SECONDS = 7 * 24 * 3600
+
+
+def parse_until(value: str, now: datetime) -> datetime:
+    """'07:30' (the next one) or an RFC 3339 time. Raises ValueError."""
+    try:
+        clock = datetime.strptime(value, "%H:%M")  # noqa: DTZ007 - a time of day in the zone of `now`
+    except ValueError:
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+    moment = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
+    return moment if moment > now else moment + timedelta(days=1)
+
+
+class UntilType(click.ParamType[datetime]):
+    name = "TIME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        now = datetime.now().astimezone()
+        try:
+            moment = parse_until(str(value), now)
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write 07:30 or 2026-11-22T07:30:00+01:00", param, ctx)
+        if moment <= now:
+            self.fail(f"{value!r} is in the past", param, ctx)
+        return moment
+
+
+class TicketType(click.ParamType[Ticket]):
+    name = "TICKET"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Ticket:
+        if isinstance(value, Ticket):
+            return value
+        try:
+            return decode_ticket(str(value))
+        except TicketError as error:
+            self.fail(str(error), param, ctx)
+
+
+def node_options(command: F) -> F:
+    """Options that launch and join share."""
+    options = [
+        home_option,
+        click.option("--budget", type=click.FloatRange(min=1, max=MAX_BUDGET_SECONDS), metavar="SECONDS",
+                     help="Seconds of one trial; by default what the topic says for this hardware."),
+        click.option("--max-experiments", type=click.IntRange(min=1), metavar="N", help="Stop after N experiments."),
+        click.option("--until", type=UntilType(), help="Stop at a time: 07:30, or RFC 3339."),
+        click.option("--name", metavar="TEXT", help="What others see this node called."),
+        click.option("--listen", multiple=True, metavar="MULTIADDR",
+                     help="Where to listen, e.g. /ip4/0.0.0.0/tcp/4001. Repeatable."),
+        click.option("--bootstrap", multiple=True, metavar="MULTIADDR",
+                     help="A peer to connect to, ending in /p2p/PEER. Repeatable."),
+        click.option("--mdns/--no-mdns", default=True, help="Find peers on the local network."),
+        click.option("--proposer", type=click.Choice(["auto", "classic", "llm"]), default="auto", show_default=True,
+                     help="Who has the ideas. auto: a language model if one is configured, else classic."),
+        click.option("--model", metavar="NAME", envvar="OPENAI_MODEL", help="Language model, for OPENAI_BASE_URL."),
+        click.option("--remote", metavar="URL", help="Also push the branch to this git remote."),
+        click.option("--no-train", is_flag=True, help="Keep records and introduce peers, but do not research."),
+        click.option("--ticket-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
+                     help="Also write the ticket to a file."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event."),
+        click.option("--plain", is_flag=True, help="Print plain lines even on a terminal."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--topic", "reference", metavar="REF", default="pysource", show_default=True,
+              help="A topic's name (see: swarm topic list) or a topic file, TOPIC.toml.")  # fmt: skip
+@node_options
+def launch(reference: str, **options: Any) -> None:  # Any: click hands over parsed options
+    """Start a node: research a topic, share what it finds."""
+    _start(reference, None, **options)
+
+
+@click.command()
+@click.argument("ticket", type=TicketType())
+@click.option("--topic", "reference", metavar="REF", default=None,
+              help="The topic file, if the ticket is for a topic that does not come with research-swarm.")  # fmt: skip
+@node_options
+def join(ticket: Ticket, reference: str | None, **options: Any) -> None:  # Any: click hands over parsed options
+    """Start a node in the swarm of a TICKET that somebody's node printed."""
+    _start(reference or ticket.topic, ticket, **options)
+
+
+def _start(
+    reference: str,
+    ticket: Ticket | None,
+    *,
+    home: Home,
+    budget: float | None,
+    max_experiments: int | None,
+    until: datetime | None,
+    name: str | None,
+    listen: tuple[str, ...],
+    bootstrap: tuple[str, ...],
+    mdns: bool,
+    proposer: Literal["auto", "classic", "llm"],
+    model: str | None,
+    remote: str | None,
+    no_train: bool,
+    ticket_file: Path | None,
+    as_json: bool,
+    plain: bool,
+) -> None:
+    chosen = Launch(
+        topic=reference,
+        ticket=ticket,
+        home=home,
+        budget_s=budget,
+        max_experiments=max_experiments,
+        until=until.timestamp() if until else None,
+        name=name,
+        listen=listen,
+        bootstrap=bootstrap,
+        mdns=mdns,
+        proposer=proposer,
+        model=model,
+        remote=remote,
+        train=not no_train,
+        ticket_file=ticket_file,
+    )
+    screen = make_screen("json" if as_json else "plain" if plain else "auto")
+    try:
+        trio.run(run_node, chosen, screen)
+    finally:
+        screen.close()

@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from node.home import Home, default_home
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class HomeType(click.ParamType[Home]):
+    name = "DIR"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Home:
+        if isinstance(value, Home):
+            return value
+        if not str(value).strip():
+            self.fail("the home directory has an empty name", param, ctx)
+        return Home(Path(str(value)))
+
+
+def home_option(command: F) -> F:
+    return click.option(
+        "--home",
+        type=HomeType(),
+        metavar="DIR",
+        default=default_home,
+        envvar="SWARM_HOME",
+        help="Where the node keeps its key, journal and results.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def topic_option(command: F) -> F:
+    return click.option(
+        "--topic", metavar="NAME", default=None, help="Another topic of this home than the one last worked on."
+    )(command)

@@ -1,0 +1,176 @@
+"""`swarm doctor`: tries each thing a node needs, by really doing it, and says what to do where one fails.
+
+Owns the checks. None of them changes the home beyond a file that is made and taken away again.
+"""
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gossip.identity import load_or_create
+from gossip.refusal import GossipError
+from node import hardware, shipped
+from node.home import Home
+from node.topics import describe_topic, shipped_topics
+from swarm.words import SwarmError, short
+
+ENOUGH_DISK_BYTES = 1 << 30  # results, journal and scratch of a night; guess with room
+TORCH_SECONDS = 120.0  # a cold import from a slow disk
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    state: Literal["ok", "warning", "problem"]
+    found: str
+    advice: str = ""
+
+
+def examine(home: Home, env: Mapping[str, str]) -> Iterator[Check]:
+    """Every check in turn, as soon as it is done."""
+    steps: tuple[Callable[[], Check], ...] = (
+        check_python,
+        check_git,
+        lambda: check_home(home),
+        lambda: check_key(home),
+        lambda: check_disk(home),
+        check_topics,
+        check_torch,
+        check_hardware,
+        lambda: check_port(home),
+        lambda: check_network(home),
+        lambda: check_model(env),
+    )
+    for step in steps:
+        yield step()
+
+
+def report(checks: list[Check]) -> dict[str, Any]:  # Any: a JSON document
+    return {"ok": all(check.state != "problem" for check in checks), "checks": [asdict(check) for check in checks]}
+
+
+def check_python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", "ok", f"{version} at {sys.executable}")
+
+
+def check_git() -> Check:
+    path = shutil.which("git")
+    if path is None:
+        return Check("git", "problem", "git is not on the PATH", "install git: results are kept in it")
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return Check("git", "ok", done.stdout.strip() or path)
+
+
+def check_home(home: Home) -> Check:
+    place = nearest_existing(home.path)
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor"):
+            pass
+    except OSError as error:
+        return Check("home", "problem", f"{place} cannot be written: {error.strerror}", "choose another --home")
+    state = "a node is running in it" if home.running() else "no node is running in it"
+    return Check("home", "ok", f"{home.path}, {state}" if home.path.exists() else f"{home.path} will be made")
+
+
+def check_key(home: Home) -> Check:
+    if not home.key.exists():
+        return Check("key", "ok", "none yet; the first start makes one")
+    try:
+        return Check("key", "ok", f"peer id {load_or_create(home.key).peer_id}")
+    except GossipError as error:
+        return Check("key", "problem", str(error), "restore the key file from a backup, or move it away")
+
+
+def check_disk(home: Home) -> Check:
+    place = nearest_existing(home.path)
+    free = shutil.disk_usage(place).free
+    found = f"{free / 2**30:.1f} GiB free at {place}"
+    if free < ENOUGH_DISK_BYTES:
+        return Check("disk", "warning", found, "a night of results wants about 1 GiB: free some space")
+    return Check("disk", "ok", found)
+
+
+def check_topics() -> Check:
+    problems: list[str] = []
+    for name in shipped_topics():
+        try:
+            describe_topic(name)
+        except SwarmError as error:
+            problems.append(str(error))
+    if problems:
+        return Check("topics", "problem", "; ".join(problems), "reinstall research-swarm")
+    return Check("topics", "ok", ", ".join(shipped_topics()))
+
+
+def check_torch() -> Check:
+    """In its own process, as a trial would: the node itself never imports torch."""
+    script = "import torch; x = torch.ones(8, 8, requires_grad=True); (x @ x).sum().backward()"
+    script += "; print(torch.__version__)"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=TORCH_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Check("torch", "problem", f"does not start within {TORCH_SECONDS:.0f} s", "run: make setup")
+    if done.returncode != 0:
+        line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Check("torch", "problem", f"does not work: {line[:200]}", "run: make setup")
+    return Check("torch", "ok", f"{done.stdout.strip()} trains; train.py at {shipped.experiments() / 'train.py'}")
+
+
+def check_hardware() -> Check:
+    found = hardware.detect()
+    gpu_seen = shutil.which("nvidia-smi") is not None
+    if found.kind == "cpu" and gpu_seen:
+        return Check(
+            "hardware", "warning", f"{found.hardware_class}: {found.description}", "install the CUDA build of torch"
+        )
+    return Check("hardware", "ok", f"{found.hardware_class}: {found.description}")
+
+
+def check_port(home: Home) -> Check:
+    """The port this node used last: free, or held by the node itself."""
+    port = home.read_state().get("port")
+    if not isinstance(port, int):
+        return Check("port", "ok", "none chosen yet; the first start takes a free one")
+    if home.running():
+        return Check("port", "ok", f"{port}, in use by this node")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return Check(
+                "port", "warning", f"{port}: {error.strerror}", "the next start takes another one, or use --listen"
+            )
+    return Check("port", "ok", f"{port} is free")
+
+
+def check_network(home: Home) -> Check:
+    state = home.read_state()
+    if not home.running():
+        return Check("peers", "ok", "not known while no node is running")
+    peers = state.get("peers", [])
+    if not peers:
+        advice = "join with a ticket of the others, or check that their addresses can be reached from here"
+        return Check("peers", "warning", "the running node has no peers", advice)
+    return Check("peers", "ok", f"{len(peers)} connected: {', '.join(short(str(peer)) for peer in peers[:5])}")
+
+
+def check_model(env: Mapping[str, str]) -> Check:
+    where = env.get("OPENAI_BASE_URL") or ("the default endpoint" if env.get("OPENAI_API_KEY") else "")
+    if not where:
+        return Check("model", "ok", "no language model is configured; the classic proposer has the ideas")
+    model = env.get("OPENAI_MODEL") or "the endpoint's default"
+    return Check("model", "ok", f"{model} at {where}; a start of the node tells whether it answers")
+
+
+def nearest_existing(path: Path) -> Path:
+    return path if path.exists() else next(p for p in path.parents if p.exists())

@@ -1,0 +1,48 @@
+"""A finding as the JSON that scripts read: the same keys in `result.json` and in `swarm log --json`.
+
+Owns the key names. They are promised in docs/cli.md: keys may be added, never renamed.
+"""
+
+from node.text import clean
+from swarm.ledger import Entry
+from swarm.words import BriefId, Standing
+
+
+def finding_json(
+    entry: Entry, standing: Standing, commit: str | None, topic: str, brief_id: BriefId
+) -> dict[str, object]:
+    """`commit` is None inside the commit itself: nothing can contain its own hash."""
+    finding, proposal, trial = entry.finding, entry.finding.proposal, entry.finding.trials[0]
+    return {
+        "id": entry.id,
+        "peer": entry.author,
+        "node_name": clean(finding.node_name, 40),
+        "number": finding.number,
+        "outcome": finding.outcome.value,
+        "verdict": finding.verdict.decision.value,
+        "standing": standing.value,
+        "val_bpb": finding.val_bpb,
+        "effect": finding.verdict.effect,
+        "noise_sd": finding.verdict.noise_sd,
+        "parent": proposal.parent,
+        "inspirations": list(proposal.inspirations),
+        "operator": proposal.operator.value,
+        "proposer": proposal.proposer,
+        "title": clean(proposal.title, 120),
+        "rationale": clean(proposal.rationale, 1000),
+        "config": dict(proposal.config),
+        "source_sha256": proposal.source_sha256,
+        "hardware_class": finding.track.hardware_class,
+        "budget_seconds": finding.track.budget_seconds,
+        "commit": commit,
+        "started_at": finding.started_at,
+        "seconds": trial.seconds,
+        "seed": trial.seed,
+        "steps": trial.steps,
+        "tokens": trial.tokens,
+        "parameters": trial.parameters,
+        "peak_memory_bytes": trial.peak_memory_bytes,
+        "reason": clean(trial.reason, 400),
+        "topic": topic,
+        "brief_id": brief_id,
+    }

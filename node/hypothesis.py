@@ -1,0 +1,141 @@
+"""Keeps one hypothesis ready, so that the accelerator never waits for a language model.
+
+Owns when the proposer is asked and what happens to an answer that comes late: it is kept for the next trial, and a
+quick stand-in serves this one. What a good proposal is belongs to the proposers.
+"""
+
+import trio
+
+from node.notebook import Notebook
+from node.proposers.port import Proposer, Request
+from swarm.brief import Brief
+from swarm.finding import Proposal, Track
+from swarm.ledger import Entry
+from swarm.space import changes, describe_changes
+from swarm.words import BriefError, Operator, Outcome
+
+PATIENCE_SECONDS = 2.0  # how long a trial waits for a hypothesis that is being made; a guess
+
+
+class Hypotheses:
+    """One proposal ahead. `prepare` makes it, `take` hands it out."""
+
+    def __init__(
+        self, notebook: Notebook, track: Track, proposer: Proposer, stand_in: Proposer, max_inspirations: int = 16
+    ) -> None:
+        self._notebook = notebook
+        self._track = track
+        self._proposer = proposer
+        self._stand_in = stand_in
+        self._max_inspirations = max_inspirations
+        self._ready: Proposal | None = None
+        self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
+        self._asking = False
+        self._answered = trio.Event()
+
+    async def prepare(self) -> None:
+        """Drain inspirations and make the next proposal, unless one is there or there is no baseline yet."""
+        best = self._best()
+        if self._asking or self._ready is not None or best is None:
+            return
+        self._asking, self._answered = True, trio.Event()
+        inspirations = self._notebook.drain(self._max_inspirations)
+        try:
+            self._ready = await self._proposer.propose(self._request(best, inspirations))
+        except BaseException:
+            self._notebook.put_back(inspirations)
+            raise
+        finally:
+            self._asking = False
+            self._answered.set()
+
+    async def take(self) -> Proposal:
+        """The next proposal: the baseline first, then the prepared one, or a quick stand-in when that is late."""
+        proposal = await self._take()
+        self._taken.add(proposal.key)
+        return proposal
+
+    async def _take(self) -> Proposal:
+        best = self._best()
+        if best is None:
+            return baseline(self._notebook.brief)
+        if self._asking:
+            with trio.move_on_after(PATIENCE_SECONDS):
+                await self._answered.wait()
+        proposal, self._ready = self._ready, None
+        if proposal is not None:
+            proposal = rebase(proposal, self._notebook, best)
+        if proposal is None or proposal.key in self._tried():
+            inspirations = self._notebook.drain(self._max_inspirations)
+            proposal = await self._stand_in.propose(self._request(best, inspirations))
+        return proposal
+
+    def _tried(self) -> frozenset[str]:
+        return frozenset(self._notebook.ledger.tried(self._track) | self._taken)
+
+    def _best(self) -> Entry | None:
+        return self._notebook.ledger.branch_best(self._notebook.me, self._track)
+
+    def _request(self, best: Entry, inspirations: tuple[Entry, ...]) -> Request:
+        ledger, me = self._notebook.ledger, self._notebook.me
+        number = self._notebook.next_number()
+        return Request(
+            brief=self._notebook.brief,
+            me=me,
+            track=self._track,
+            parent=best,
+            history=tuple(e for e in ledger.entries(track=self._track) if e.finding.outcome is not Outcome.CANCELLED),
+            other_tracks=tuple(e for e in ledger.entries() if e.finding.track != self._track and e.author != me),
+            inspirations=inspirations,
+            tried=self._tried(),
+            number=number,
+            seed=trial_seed(me, number),
+            failure=None,
+        )
+
+
+def baseline(brief: Brief) -> Proposal:
+    """The start of every branch: the brief's own config and train.py, unchanged."""
+    return Proposal(
+        operator=Operator.DRAFT,
+        proposer="baseline",
+        config=brief.base_config,
+        source_sha256=brief.source_sha256,
+        title="baseline",
+        rationale="The brief's own start, measured on this machine: what every later number is compared with.",
+    )
+
+
+def rebase(proposal: Proposal, notebook: Notebook, best: Entry) -> Proposal | None:
+    """A proposal made before the branch moved, as a change to where it stands now; None if that cannot be done.
+
+    The config change is carried over. A changed train.py is not: its edits were made to another text.
+    """
+    if proposal.parent == best.id:
+        return proposal
+    parent = notebook.ledger.get(proposal.parent)
+    if parent is None or proposal.source_sha256 != parent.finding.proposal.source_sha256:
+        return None
+    standing = best.finding.proposal
+    config = standing.config | changes(parent.finding.proposal.config, proposal.config)
+    try:
+        config = notebook.brief.space.normalise(config)
+    except BriefError:
+        return None
+    return proposal.model_copy(
+        update={
+            "parent": best.id,
+            "config": config,
+            "source_sha256": standing.source_sha256,
+            "source": standing.source,
+            "title": describe_changes(standing.config, config)[:120],
+        }
+    )
+
+
+def trial_seed(me: str, number: int) -> int:
+    """A seed that no candidate chooses: from who trains and which run it is."""
+    seed = 0
+    for byte in f"{me}:{number}".encode():
+        seed = (seed * 257 + byte) % (2**31 - 1)
+    return seed

@@ -1,0 +1,143 @@
+"""The notebook: the one owner of journal and ledger. Everybody else asks it or looks at what it hands out.
+
+Own findings are sealed here, stored here and announced from here; peers' records come in here, are checked against the
+brief, stored and folded. The journal comes before everything that tells others.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from gossip.envelope import Record, seal
+from gossip.identity import Identity
+from gossip.refusal import Refusal, RefusalReason
+from node.clock import wall_clock
+from node.events import Events, FindingReceived
+from node.journal import TopicJournal
+from node.text import clean
+from swarm.brief import Brief
+from swarm.finding import Finding, check_against, decode_finding, encode_finding
+from swarm.ledger import Entry, Ledger
+from swarm.words import BriefError, FindingId, MalformedRecord, PeerId
+
+KINDS_STORED = frozenset({"finding", "brief", "claim", "replay", "note"})  # kinds of protocol 1; others are not kept
+MAX_INSPIRATIONS_WAITING = 256  # newest kept; a proposer is told of sixteen at most
+
+
+class Notebook:
+    def __init__(self, brief: Brief, journal: TopicJournal, identity: Identity, events: Events) -> None:
+        self.brief = brief
+        self.me = PeerId(identity.peer_id)
+        self.journal = journal
+        self.ledger = Ledger(brief.acceptance)
+        self._identity = identity
+        self._events = events
+        self._waiting: deque[Entry] = deque(maxlen=MAX_INSPIRATIONS_WAITING)
+        self._on_own: list[Callable[[], None]] = []
+        for record in journal.records():
+            self._fold(record)
+
+    # --- ours -----------------------------------------------------------------------------------------------------
+
+    def seal(self, finding: Finding) -> Record:
+        """Sign a finding as the next record of our log. Nothing is stored yet."""
+        seq, previous = self.journal.last(self.me)
+        return seal(
+            self._identity,
+            kind="finding",
+            brief=self.journal.brief,
+            seq=seq + 1,
+            prev=previous,
+            at_ms=int(wall_clock() * 1000),
+            payload=encode_finding(finding),
+        )
+
+    def append_own(self, record: Record, commit: str) -> Entry:
+        """Store a record of ours that is committed in the results repository; from here on it is told to others."""
+        self.journal.append(record, received=wall_clock(), own=True)
+        self.journal.journal.remember_commit(record.id, commit)
+        entry = self._fold(record)
+        assert entry is not None, f"our own record {record.id} does not decode"
+        for wake in self._on_own:
+            wake()
+        return entry
+
+    def when_own(self, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever a record of ours has been stored."""
+        self._on_own.append(wake)
+
+    def own(self) -> list[Entry]:
+        return sorted(self.ledger.entries(author=self.me), key=lambda entry: entry.seq)
+
+    def next_number(self) -> int:
+        return max((entry.finding.number for entry in self.own()), default=0) + 1
+
+    # --- peers' ---------------------------------------------------------------------------------------------------
+
+    def receive(self, record: Record) -> Refusal | None:
+        """Check a peer's record against the brief, store it, fold it. Otherwise the refusal with its reason."""
+        refusal = self._refusal(record)
+        if refusal is not None:
+            return refusal
+        self.journal.append(record, received=wall_clock(), own=False)
+        entry = self._fold(record)
+        if entry is not None and entry.author != self.me:
+            self._waiting.append(entry)
+            self._events.emit(_received(entry))
+        return None
+
+    def _refusal(self, record: Record) -> Refusal | None:
+        held = self.journal.at(record.author, record.seq)
+        if held == record.id:
+            return Refusal(RefusalReason.KNOWN, f"record {record.id} is in the journal")
+        if held is not None:
+            return Refusal(RefusalReason.EQUIVOCATION, f"{record.author} signed two records number {record.seq}")
+        if record.kind not in KINDS_STORED:
+            return Refusal(RefusalReason.CONTENT, f"kind {clean(record.kind, 20)!r} is not one of this version")
+        if record.kind == "finding":
+            try:
+                check_against(self.brief, decode_finding(record.payload))
+            except (MalformedRecord, BriefError) as error:
+                return Refusal(RefusalReason.CONTENT, str(error))
+        return None
+
+    def drain(self, limit: int = 16) -> tuple[Entry, ...]:
+        """Peers' findings that came since the last call, the newest `limit` of them."""
+        drained = tuple(self._waiting)[-limit:]
+        self._waiting.clear()
+        return drained
+
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Return drained findings that no proposal used after all."""
+        self._waiting.extendleft(reversed(tuple(entries)))
+
+    def entry_of(self, record: Record) -> Entry:
+        """A finding's record as an entry. Raises MalformedRecord."""
+        return Entry(
+            id=FindingId(record.id),
+            author=PeerId(record.author),
+            seq=record.seq,
+            at_ms=record.at_ms,
+            finding=decode_finding(record.payload),
+        )
+
+    def _fold(self, record: Record) -> Entry | None:
+        """Into the ledger; None for kinds the ledger does not hold."""
+        if record.kind != "finding":
+            return None
+        entry = self.entry_of(record)
+        self.ledger.apply(entry)
+        return entry
+
+
+def _received(entry: Entry) -> FindingReceived:
+    finding = entry.finding
+    return FindingReceived(
+        id=entry.id,
+        peer=entry.author,
+        name=clean(finding.node_name, 40),
+        number=finding.number,
+        title=clean(finding.proposal.title, 120),
+        outcome=finding.outcome,
+        val_bpb=entry.val_bpb,
+        hardware_class=finding.track.hardware_class,
+    )

@@ -1,0 +1,95 @@
+"""The proposer the loop sees: the language model while it answers, the classic one whenever it does not.
+
+Owns when the model is asked, how long it may take, how long it is left alone after a failure, and saying so once.
+Never raises ProposerFailed: a dead or babbling endpoint costs an idea's origin, never an experiment.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import trio
+
+from node.proposers.classic import Classic
+from node.proposers.port import Failure, Proposer, ProposerFailed, Request
+from swarm.finding import Proposal
+from swarm.words import SwarmError
+
+Kind = Literal["auto", "classic", "llm"]
+Say = Callable[[str], None]  # takes one sentence for people
+
+ANSWER_SECONDS = 90.0  # the longest a model may think; guess: a local 30 B model writes its answer in a minute
+ANSWER_SHARE = 0.8  # of a trial's budget, if that is shorter: an idea later than the running trial idles the machine
+FIRST_PAUSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 600.0
+
+
+class Auto:
+    """`llm` first, `classic` as long as that one fails."""
+
+    def __init__(
+        self, llm: Proposer | None, classic: Proposer, say: Say, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
+        self._llm = llm
+        self._classic = classic
+        self._say = say
+        self._answer_seconds = answer_seconds
+        self._down = False
+        self._failures = 0  # in a row
+        self._ask_again_at = float("-inf")  # trio.current_time()
+
+    @property
+    def name(self) -> str:
+        """The proposer that is meant to answer; each proposal names the one that did."""
+        return (self._llm or self._classic).name
+
+    async def propose(self, request: Request) -> Proposal:
+        if self._llm is not None and trio.current_time() >= self._ask_again_at:
+            try:
+                proposal = await self._ask(self._llm, request)
+            except ProposerFailed as failure:
+                self._note_failure(failure)
+            else:
+                self._note_answer()
+                return proposal
+        return await self._classic.propose(request)
+
+    async def _ask(self, llm: Proposer, request: Request) -> Proposal:
+        seconds = min(self._answer_seconds, ANSWER_SHARE * request.track.budget_seconds)
+        with trio.move_on_after(seconds):
+            return await llm.propose(request)
+        raise ProposerFailed(Failure.TIMED_OUT, f"{llm.name} gave no answer within {seconds:.0f} s")
+
+    def _note_failure(self, failure: ProposerFailed) -> None:
+        pause = min(FIRST_PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
+        pause = min(max(pause, failure.retry_after_seconds or 0.0), LONGEST_PAUSE_SECONDS)
+        self._failures = min(self._failures + 1, 16)
+        self._ask_again_at = trio.current_time() + pause
+        if not self._down:
+            self._down = True
+            self._say(f"{failure}; the classic proposer goes on, and the model is asked again from {pause:.0f} s on")
+
+    def _note_answer(self) -> None:
+        if self._down:
+            self._say(f"{self.name} answers again")
+        self._down = False
+        self._failures = 0
+
+
+def make_proposer(kind: Kind, model: str | None, env: Mapping[str, str], say: Say) -> Proposer:
+    """The proposer of a kind. `env` is the environment, `say` hears what people should know.
+
+    Raises SwarmError, a usage error, for kind llm without an endpoint and for an endpoint that is none.
+    """
+    if kind == "classic":
+        return Classic()
+    from node.proposers.llm import LanguageModel, endpoint_from  # openai takes half a second to import
+
+    endpoint = endpoint_from(model, env)
+    if endpoint is not None:
+        return Auto(LanguageModel(endpoint), Classic(), say)
+    if kind == "llm":
+        raise SwarmError(
+            "no language model is configured for --proposer llm: set OPENAI_API_KEY, or OPENAI_BASE_URL for a local "
+            "server, or choose --proposer auto"
+        )
+    return Classic()

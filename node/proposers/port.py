@@ -1,0 +1,154 @@
+"""The port of proposers: what one is asked, what it answers, and how it says that it cannot.
+
+Owns Request, Proposer, ProposerFailed and the one place that turns a draft into a Proposal.
+Knows neither how ideas are had nor when they are asked for.
+"""
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Protocol
+
+from swarm.brief import Brief, source_sha256
+from swarm.finding import Proposal, Track
+from swarm.ledger import Entry
+from swarm.space import config_key, describe_changes
+from swarm.words import BriefError, Config, FindingId, Operator, PeerId, SwarmError
+
+MAX_INSPIRATIONS = 16  # of one proposal; swarm.finding.Proposal allows no more
+MAX_TITLE_CHARS = 120
+MAX_RATIONALE_CHARS = 1000
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a proposer may look at. It has no other source: no ledger, no clock, no files."""
+
+    brief: Brief
+    me: PeerId
+    track: Track
+    parent: Entry  # the branch's current best, what to improve
+    history: tuple[Entry, ...]  # everything known on this track, own and peers', bad outcomes too, oldest first
+    other_tracks: tuple[
+        Entry, ...
+    ]  # peers' findings on other hardware or budgets: a change may inspire, a number never
+    inspirations: tuple[Entry, ...]  # peers' findings drained since the last proposal, newest last
+    tried: frozenset[str]  # Proposal.key of everything tried on this track, by anybody
+    number: int  # of the run that is to come
+    seed: int
+    failure: str | None = None  # why the previous version of this idea did not run; used from the smoke run on
+
+    @property
+    def parent_config(self) -> Config:
+        return self.parent.finding.proposal.config
+
+    @property
+    def parent_source(self) -> str:
+        return self.parent.finding.proposal.source or self.brief.source
+
+    @cached_property
+    def known(self) -> dict[FindingId, Entry]:
+        """Every finding of the request by id, oldest first. One whose config is outside the space is not there.
+
+        Such a finding is refused long before it comes here; a proposer that met one would fall over at every proposal.
+        """
+        everything = {e.id: e for e in (*self.other_tracks, *self.history, *self.inspirations, self.parent)}
+        return {id: e for id, e in everything.items() if self._fits(e)}
+
+    @cached_property
+    def on_track(self) -> list[Entry]:
+        """Findings whose numbers compare with the parent's, oldest first, each once."""
+        return [e for e in self.known.values() if e.finding.track == self.track]
+
+    def _fits(self, entry: Entry) -> bool:
+        try:
+            self.brief.space.check(entry.finding.proposal.config)
+        except BriefError:
+            return False
+        return True
+
+
+class Proposer(Protocol):
+    """Has the next idea. Timeouts are the caller's cancel scopes."""
+
+    @property
+    def name(self) -> str:
+        """'classic', 'llm:some-model': what a Proposal's `proposer` says."""
+        ...
+
+    async def propose(self, request: Request) -> Proposal:
+        """A proposal for `request`, or ProposerFailed."""
+        ...
+
+
+class Failure(StrEnum):
+    """Why a proposer has no answer."""
+
+    UNREACHABLE = "unreachable"  # nobody listens, or the connection broke
+    REFUSED = "refused"  # 401, 403, 404 and other 4xx: the settings are wrong
+    RATE_LIMITED = "rate_limited"  # 429
+    SERVER_ERROR = "server_error"  # 5xx
+    TIMED_OUT = "timed_out"
+    UNUSABLE = "unusable"  # an answer, but no proposal in it, repair round included
+
+
+class ProposerFailed(SwarmError):
+    """No proposal this time. The sentence names neither a key nor a word of what a server said."""
+
+    def __init__(self, reason: Failure, sentence: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+def told_of(request: Request, sources: Iterable[FindingId] = ()) -> tuple[FindingId, ...]:
+    """The peers' findings a proposal names: those drained for it and those it took a change from, newest kept."""
+    ids: dict[FindingId, None] = dict.fromkeys(e.id for e in request.inspirations)
+    for id in sources:
+        ids.pop(id, None)
+        ids[id] = None  # what was really taken goes last and is never the one that is dropped
+    return tuple(ids)[-MAX_INSPIRATIONS:]
+
+
+def plain_line(text: str, limit_chars: int) -> str:
+    """One printable line: control, bidi, surrogate and private characters gone, white space single, cut to length."""
+    kept = "".join(c if not unicodedata.category(c).startswith("C") else " " for c in text[: 8 * limit_chars])
+    return " ".join(kept.split())[:limit_chars].rstrip()
+
+
+def build_proposal(
+    request: Request,
+    *,
+    proposer: str,
+    operator: Operator,
+    config: Config,
+    source: str | None = None,
+    title: str = "",
+    rationale: str = "",
+    sources: Iterable[FindingId] = (),
+) -> Proposal:
+    """A Proposal on the request's parent, with its source if none is given. Raises BriefError for a bad config."""
+    config = request.brief.space.normalise(config)
+    text = request.parent_source if source is None else source
+    own = text != request.brief.source
+    describing = describe_changes(request.parent_config, config)
+    return Proposal(
+        operator=operator,
+        proposer=proposer,
+        config=config,
+        source_sha256=source_sha256(text),
+        source=text if own else None,
+        parent=request.parent.id,
+        inspirations=told_of(request, sources),
+        title=plain_line(title, MAX_TITLE_CHARS) or plain_line(describing, MAX_TITLE_CHARS),
+        rationale=plain_line(rationale, MAX_RATIONALE_CHARS),
+    )
+
+
+def is_new(request: Request, config: Config, source: str | None = None) -> bool:
+    """Nobody on this track has run it yet, and it is not the parent itself."""
+    digest = source_sha256(request.parent_source if source is None else source)
+    key = config_key(request.brief.space.normalise(config), digest)
+    return key not in request.tried and key != request.parent.finding.proposal.key

@@ -1,0 +1,46 @@
+"""Pushes the branch to a git remote after each finding, for those who asked. A dead remote costs only the push."""
+
+import trio
+
+from node.events import Events
+from node.git import ResultsError
+from node.results import Results
+
+PUSH_SECONDS = 120.0
+RETRY_SECONDS = 300.0
+
+
+class Pusher:
+    def __init__(self, results: Results, remote: str, events: Events) -> None:
+        self._results = results
+        self._remote = remote
+        self._events = events
+        self._wanted = trio.Event()
+        self._failing = False
+
+    def wake(self) -> None:
+        self._wanted.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            if not await self._push():
+                with trio.move_on_after(RETRY_SECONDS):
+                    await self._wanted.wait()
+                self._wanted.set()
+
+    async def _push(self) -> bool:
+        try:
+            with trio.fail_after(PUSH_SECONDS):
+                await self._results.push(self._remote)
+        except (ResultsError, trio.TooSlowError) as error:
+            if not self._failing:
+                reason = str(error) or f"pushing took longer than {PUSH_SECONDS:.0f} s"
+                self._events.notice(f"{reason}; tried again after the next finding", warning=True)
+            self._failing = True
+            return False
+        if self._failing:
+            self._events.notice("pushing to the remote works again")
+        self._failing = False
+        return True

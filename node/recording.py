@@ -1,0 +1,91 @@
+"""Makes a trial a finding that stays: signed record, one commit on the branch, then the journal.
+
+The order makes a kill at any instant harmless. Before the commit nothing has happened; the commit carries the signed
+record, so that one which never reached the journal is taken from the branch at the next start (`recover`).
+"""
+
+import trio
+
+from gossip.envelope import Record, open_frame
+from gossip.refusal import Refused
+from node.events import Events
+from node.notebook import Notebook
+from node.report import RunMaterial, commit_message, commit_trailers, run_files
+from node.results import Results, ResultsError
+from node.trainer import TrialReport
+from swarm.finding import Finding
+from swarm.ledger import Entry
+from swarm.words import BriefId, FindingId
+
+TIDY_EVERY = 200  # findings; git packs some four hundred commits of ours in seconds
+
+
+class Recorder:
+    """Owns the way from a finished trial to a committed and journalled finding."""
+
+    def __init__(self, notebook: Notebook, results: Results, events: Events) -> None:
+        self._notebook = notebook
+        self._results = results
+        self._events = events
+        self._one_at_a_time = trio.Lock()  # places in our log are given in order
+        self._said = ""
+
+    async def record(self, finding: Finding, report: TrialReport) -> tuple[Entry, str]:
+        """Seal, commit, journal. Returns the entry and its commit. Not cancelled half-way: it takes under a second."""
+        with trio.CancelScope(shield=True):
+            async with self._one_at_a_time:
+                return await self._record(finding, report)
+        raise AssertionError("nobody cancels this scope")  # for the type checker
+
+    async def _record(self, finding: Finding, report: TrialReport) -> tuple[Entry, str]:
+        sealed = self._notebook.seal(finding)
+        material = self._material(sealed, report)
+        files = await trio.to_thread.run_sync(run_files, material)
+        at = sealed.at_ms / 1000
+        commit = await self._results.commit(files, commit_message(material), commit_trailers(material), at)
+        entry = self._notebook.append_own(sealed, commit)
+        if entry.finding.number % TIDY_EVERY == 0:
+            await self._results.tidy()
+        if self._results.work_tree_note and self._results.work_tree_note != self._said:
+            self._said = self._results.work_tree_note
+            self._events.notice(self._said)
+        return entry, commit
+
+    def _material(self, record: Record, report: TrialReport) -> RunMaterial:
+        ledger = self._notebook.ledger
+        entry = self._notebook.entry_of(record)
+        proposal = entry.finding.proposal
+        return RunMaterial(
+            entry=entry,
+            record_frame=record.frame,
+            brief=self._notebook.brief,
+            brief_id=BriefId(record.brief),
+            parent=ledger.get(proposal.parent),
+            earlier=self._notebook.own(),
+            commits={FindingId(id): commit for id, commit in self._notebook.journal.journal.commits().items()},
+            inspirations=[known for id in proposal.inspirations if (known := ledger.get(id)) is not None],
+            curve=report.curve,
+            log=report.log,
+        )
+
+
+async def recover(notebook: Notebook, results: Results, events: Events) -> int:
+    """Bring findings that are committed but not in the journal into it. Returns how many."""
+    known = notebook.journal.journal.commits()
+    lost = [
+        commit
+        for commit in await results.history()
+        if "Finding-Id" in commit.trailers and commit.trailers["Finding-Id"] not in known
+    ]
+    found = 0
+    for commit in reversed(lost):  # oldest first: our log has an order
+        folder = commit.trailers.get("Run", "")
+        try:
+            record = open_frame(await results.read(f"{folder}/record.bin", commit.hash))
+        except (Refused, ResultsError) as error:
+            events.notice(f"commit {commit.hash[:10]} holds no valid record ({error}); left aside", warning=True)
+            continue
+        if record.author == notebook.me and record.brief == notebook.journal.brief:
+            notebook.append_own(record, commit.hash)
+            found += 1
+    return found

@@ -1,0 +1,163 @@
+"""The loop: baseline → drain inspirations → hypothesize → train → record → share → repeat.
+
+Owns the order of the steps and when to stop. Each step is somebody else's: `Hypotheses` drains and hypothesizes while a
+trial trains, a trainer trains, results and notebook record, and gossip shares what the notebook announces.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from node.clock import rfc3339, wall_clock
+from node.events import Evaluating, Events, FindingRecorded, TrialProgress, TrialStarted
+from node.hypothesis import Hypotheses, trial_seed
+from node.notebook import Notebook
+from node.recording import Recorder
+from node.trainer import Job, Progress, Trainer, TrialReport
+from swarm.finding import Finding, Proposal, Track, judge
+from swarm.ledger import Entry
+from swarm.words import Outcome, SwarmError
+
+MAX_FAILED_BASELINES = 3  # a brief whose own start does not run here is not worth a night
+
+
+class BaselineFailed(SwarmError):
+    """The brief's own start could not be measured on this machine."""
+
+
+@dataclass
+class Lab:
+    """What the loop works with."""
+
+    name: str
+    track: Track
+    notebook: Notebook
+    hypotheses: Hypotheses
+    recorder: Recorder
+    events: Events
+    reason_to_stop: Callable[[int], str | None]  # experiments done so far -> why to stop, or None
+    experiments: int = 0
+    failed_baselines: int = 0
+    in_flight: set[int] = field(default_factory=set[int])
+
+
+async def research(lab: Lab, trainer: Trainer) -> str:
+    """Work until there is a reason to stop, and return it. One call is one worker; several may share a lab."""
+    async with trio.open_nursery() as nursery:
+        while (reason := lab.reason_to_stop(lab.experiments)) is None:
+            proposal = await lab.hypotheses.take()  # the baseline first
+            nursery.start_soon(lab.hypotheses.prepare)  # drain and hypothesize, while this one trains
+            number, started_at = allocate_number(lab), rfc3339(wall_clock())
+            try:
+                report = await train(lab, trainer, proposal, number)
+                entry = await record(lab, proposal, report, number, started_at)
+            finally:
+                lab.in_flight.discard(number)
+            check_baseline(lab, entry)
+        nursery.cancel_scope.cancel()  # a hypothesis nobody will test
+    return reason
+
+
+def allocate_number(lab: Lab) -> int:
+    number = lab.notebook.next_number()
+    while number in lab.in_flight:
+        number += 1
+    lab.in_flight.add(number)
+    return number
+
+
+async def train(lab: Lab, trainer: Trainer, proposal: Proposal, number: int) -> TrialReport:
+    """One trial, watched."""
+    job = Job(
+        source=proposal.source if proposal.source is not None else lab.notebook.brief.source,
+        config=dict(proposal.config),
+        seed=trial_seed(lab.notebook.me, number),
+        track=lab.track,
+    )
+    return await trainer.train(job, Watch(lab, proposal, number))
+
+
+@dataclass
+class Watch:
+    """Tells what happens to one trial."""
+
+    lab: Lab
+    proposal: Proposal
+    number: int
+
+    def training(self) -> None:
+        proposal = self.proposal
+        self.lab.events.emit(
+            TrialStarted(
+                number=self.number,
+                title=proposal.title,
+                operator=proposal.operator,
+                proposer=proposal.proposer,
+                parent=proposal.parent,
+                inspirations=proposal.inspirations,
+                budget_s=self.lab.track.budget_seconds,
+            )
+        )
+
+    def progress(self, progress: Progress) -> None:
+        self.lab.events.emit(
+            TrialProgress(
+                number=self.number,
+                step=progress.step,
+                seconds=progress.seconds,
+                budget_s=progress.budget_seconds,
+                tokens=progress.tokens,
+                train_loss=progress.train_loss,
+                tokens_per_second=progress.tokens_per_second,
+            )
+        )
+
+    def trained(self) -> None:
+        self.lab.events.emit(Evaluating(number=self.number))
+
+
+async def record(lab: Lab, proposal: Proposal, report: TrialReport, number: int, started_at: str) -> Entry:
+    """Verdict, commit, journal; the journal tells gossip, which shares. Nothing is lost if the node dies in between."""
+    parent = lab.notebook.ledger.get(proposal.parent)
+    finding = Finding(
+        number=number,
+        node_name=lab.name,
+        started_at=started_at,
+        proposal=proposal,
+        trials=(report.trial,),
+        verdict=judge(report.trial.val_bpb, parent.val_bpb if parent else None, lab.notebook.brief.acceptance),
+    )
+    entry, commit = await lab.recorder.record(finding, report)
+    lab.experiments += 1
+    best = lab.notebook.ledger.branch_best(lab.notebook.me, lab.track)
+    lab.events.emit(
+        FindingRecorded(
+            id=entry.id,
+            number=number,
+            title=proposal.title,
+            outcome=finding.outcome,
+            verdict=finding.verdict.decision,
+            val_bpb=entry.val_bpb,
+            effect=finding.verdict.effect,
+            best_val_bpb=best.val_bpb if best else None,
+            is_best=best is not None and best.id == entry.id,
+            seconds=report.trial.seconds,
+            commit=commit,
+            reason=report.trial.reason,
+        )
+    )
+    return entry
+
+
+def check_baseline(lab: Lab, entry: Entry) -> None:
+    """Give up in one sentence when the brief's own start does not run here, again and again."""
+    if entry.finding.proposal.parent is not None or entry.finding.outcome is Outcome.MEASURED:
+        return
+    lab.failed_baselines += 1
+    if lab.failed_baselines >= MAX_FAILED_BASELINES:
+        trial = entry.finding.trials[0]
+        raise BaselineFailed(
+            f"the baseline of topic {lab.notebook.brief.name} ended {trial.outcome} {lab.failed_baselines} times "
+            f"({trial.reason or 'no reason given'}); give it a longer --budget or mend its train.py"
+        )

@@ -1,0 +1,232 @@
+"""What the looking commands answer (`swarm status`, `log`, `leaderboard` ...): facts of a home as JSON values.
+
+Reads the journal, the results repository and the state file; works whether or not the node runs; changes nothing.
+docs/cli.md names every key. How the answers look on a terminal is the command line's business.
+"""
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from gossip.identity import load_or_create
+from node.finding_json import finding_json
+from node.home import Home
+from node.journal import Journal
+from node.patch import text_diff
+from node.results import Results, open_results
+from node.text import clean
+from swarm.brief import Brief
+from swarm.finding import Track, decode_finding
+from swarm.ledger import Entry, Ledger
+from swarm.space import changes
+from swarm.words import BriefId, FindingId, PeerId, SwarmError
+
+Json = dict[str, Any]  # Any: a JSON document
+
+
+class NothingFound(SwarmError):
+    """What was asked for is not in this home."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A home as it stands on disk, opened for looking."""
+
+    home: Home
+    state: Json
+    me: PeerId
+    brief_id: BriefId
+    brief: Brief
+    ledger: Ledger
+    commits: dict[str, str]
+
+    @property
+    def track(self) -> Track | None:
+        """The track this node last worked on."""
+        state = self.state
+        if "hardware_class" not in state or "budget_s" not in state:
+            return None
+        return Track(hardware_class=state["hardware_class"], budget_seconds=float(state["budget_s"]))
+
+    def results(self) -> Results:
+        return open_results(self.home.results, self.me, self.brief.name)
+
+    def finding(self, entry: Entry) -> Json:
+        return finding_json(
+            entry,
+            self.ledger.standing(entry),
+            self.commits.get(entry.id),
+            topic=self.brief.name,
+            brief_id=self.brief_id,
+        )
+
+
+@contextlib.contextmanager
+def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
+    """Open a home for looking. `topic`: a topic's name or brief id; without it the one last worked on."""
+    home.require()
+    journal = Journal(home.journal, readonly=True)
+    try:
+        state = home.read_state()
+        brief_id, brief = _choose_brief(home, state, journal, topic)
+        ledger = Ledger(brief.acceptance)
+        for record in journal.of(brief_id).records():
+            if record.kind == "finding":
+                ledger.apply(
+                    Entry(
+                        id=FindingId(record.id),
+                        author=PeerId(record.author),
+                        seq=record.seq,
+                        at_ms=record.at_ms,
+                        finding=decode_finding(record.payload),
+                    )
+                )
+        me = PeerId(load_or_create(home.key).peer_id)
+        yield Archive(home, state, me, brief_id, brief, ledger, journal.commits())
+    finally:
+        journal.close()
+
+
+def _choose_brief(home: Home, state: Json, journal: Journal, topic: str | None) -> tuple[BriefId, Brief]:
+    known = [BriefId(path.stem) for path in home.briefs.glob("*.json")]
+    latest = ([BriefId(state["brief_id"])] if "brief_id" in state else []) + [BriefId(b) for b in journal.briefs()]
+    for id in [b for b in latest if b in known] + known:
+        brief = home.load_brief(id)
+        if topic is None or topic in (brief.name, id):
+            return id, brief
+    if topic is None:
+        raise NothingFound(f"no topic has been worked on in {home.path} yet; start: swarm launch --home {home.path}")
+    names = sorted({home.load_brief(id).name for id in known})
+    raise NothingFound(f"no topic {topic!r} in {home.path}; it has {', '.join(names) or 'none'}")
+
+
+def status(archive: Archive) -> Json:
+    state, running = archive.state, archive.home.running()
+    track = archive.track
+    best = archive.ledger.branch_best(archive.me, track) if track else None
+    return {
+        "peer_id": archive.me,
+        "name": state.get("name", ""),
+        "topic": archive.brief.name,
+        "brief_id": archive.brief_id,
+        "hardware_class": state.get("hardware_class"),
+        "budget_s": state.get("budget_s"),
+        "proposer": state.get("proposer"),
+        "home": str(archive.home.path),
+        "results_repository": str(archive.home.results),
+        "branch": f"nodes/{archive.me}/{archive.brief.name}",
+        "running": running,
+        "experiments": len(archive.ledger.entries(author=archive.me)),
+        "findings_known": len(archive.ledger),
+        "best": {"id": best.id, "val_bpb": best.val_bpb} if best else None,
+        "peers": state.get("peers", []) if running else [],
+        "addresses": state.get("addresses", []),
+        "training_share": state.get("training_share"),
+        "current": state.get("current") if running else None,
+        "started_at": state.get("started_at"),
+    }
+
+
+def log(archive: Archive, *, everyone: bool = False) -> Json:
+    """Findings in the order they were made: own by run number, the swarm's by time."""
+    entries = archive.ledger.entries(author=None if everyone else archive.me)
+    if not everyone:
+        entries.sort(key=lambda entry: (entry.finding.number, entry.seq))
+    return {"findings": [archive.finding(entry) for entry in entries]}
+
+
+def leaderboard(archive: Archive, *, all_tracks: bool = False) -> Json:
+    """Measured findings, best first. Ranks count inside one hardware class and budget; other numbers do not compare."""
+    own = archive.track
+    tracks = archive.ledger.tracks()
+    chosen = tracks if all_tracks or own is None or own not in tracks else [own]
+    entries: list[Json] = []
+    for track in chosen:
+        for rank, entry in enumerate(archive.ledger.measured(track=track), start=1):
+            finding = entry.finding
+            entries.append(
+                {
+                    "rank": rank,
+                    "id": entry.id,
+                    "peer": entry.author,
+                    "node_name": clean(finding.node_name, 40),
+                    "number": finding.number,
+                    "val_bpb": entry.val_bpb,
+                    "verdict": finding.verdict.decision.value,
+                    "standing": archive.ledger.standing(entry).value,
+                    "hardware_class": track.hardware_class,
+                    "budget_s": track.budget_seconds,
+                    "description": clean(finding.proposal.title, 120),
+                }
+            )
+    return {"entries": entries, "other_tracks": len(tracks) - len(chosen)}
+
+
+async def branches(archive: Archive) -> Json:
+    """Branches in the results repository, and authors whose findings are known but whose branch is not here."""
+    heads = await archive.results().branches() if archive.home.results.exists() else {}
+    rows: list[Json] = []
+    for peer in sorted({*archive.ledger.authors(), archive.me}):
+        name = f"nodes/{peer}/{archive.brief.name}"
+        measured = archive.ledger.measured(author=peer)
+        rows.append(
+            {
+                "name": name,
+                "peer": peer,
+                "head": heads.get(name),
+                "findings": len(archive.ledger.entries(author=peer)),
+                "best": measured[0].val_bpb if measured else None,
+            }
+        )
+    return {"branches": rows}
+
+
+def ticket(archive: Archive) -> Json:
+    text = archive.state.get("ticket")
+    if not text:
+        raise NothingFound(f"the node in {archive.home.path} has not listened yet; start it with: swarm launch")
+    return {"ticket": text, "running": archive.home.running()}
+
+
+def find(archive: Archive, reference: str) -> Entry:
+    """A finding by own run number ('7' or '#7'), by id, or by the beginning of an id."""
+    number = reference.removeprefix("#")
+    if number.isdigit() and len(number) < 7:
+        for entry in archive.ledger.entries(author=archive.me):
+            if entry.finding.number == int(number):
+                return entry
+    found = archive.ledger.find(reference.lower()) if len(reference) >= 4 else []
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise NothingFound(f"{reference!r} is the beginning of {len(found)} findings; give more characters")
+    raise NothingFound(f"no finding {reference!r}; own runs go by number, others by id: see swarm log --all")
+
+
+def show(archive: Archive, reference: str) -> Json:
+    entry = find(archive, reference)
+    finding = entry.finding
+    parent = archive.ledger.get(finding.proposal.parent)
+    before = parent.finding.proposal.config if parent else archive.brief.base_config
+    return archive.finding(entry) | {
+        "changes": changes(before, finding.proposal.config),
+        "curve": [[point.seconds, point.train_loss] for point in finding.trials[0].curve],
+    }
+
+
+def diff(archive: Archive, first: str, second: str) -> Json:
+    """What the second finding runs differently from the first."""
+    a, b = find(archive, first), find(archive, second)
+    before, after = a.finding.proposal, b.finding.proposal
+    keys = sorted(changes(before.config, after.config) | changes(after.config, before.config))
+    return {
+        "from": a.id,
+        "to": b.id,
+        "val_bpb": [a.val_bpb, b.val_bpb],
+        "comparable": a.finding.track == b.finding.track,
+        "config": {key: [before.config.get(key), after.config.get(key)] for key in keys},
+        "source": clean(
+            text_diff("train.py", *(p.source or archive.brief.source for p in (before, after))), 200_000, lines=True
+        ),
+    }

@@ -1,0 +1,274 @@
+"""experiments/train.py and evaluate.py: every setting trains, runs repeat, and the number is the right one."""
+
+import importlib.util
+import itertools
+import json
+import math
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_model
+
+from swarm.brief import MAX_SOURCE_BYTES
+from swarm.space import ChoiceParameter, SearchSpace
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = tomllib.loads((ROOT / "configs/gpt.toml").read_text())
+SPACE = SearchSpace.model_validate_json(json.dumps({"parameters": SETTINGS["space"]}))
+TINY = {**SETTINGS["base"], "depth": 1, "width": 32, "heads": 2, "context": 32, "batch_size": 4, "embedding_std": 0.1}
+TEXT = b"".join(b"the answer to question %d is %d.\n" % (i, i * i % 97) for i in range(400))
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"experiments_{name}", ROOT / "experiments" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+train, evaluate = load("train"), load("evaluate")
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def shard(tmp_path):
+    path = tmp_path / "train.bin"
+    path.write_bytes(TEXT)
+    return path
+
+
+def run_train(tmp_path, shard, monkeypatch, capsys, config, *more, steps=3, seconds=1e9):
+    """Exit status and events of one run."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    paths = ["--config", str(tmp_path / "config.json"), "--train", str(shard), "--out", str(tmp_path)]
+    limits = ["--seconds", str(seconds), *(["--max-steps", str(steps)] if steps else [])]
+    monkeypatch.setattr(sys, "argv", ["train.py", *paths, *limits, *more])
+    monkeypatch.setattr(train, "STARTED", train.time.monotonic())
+    with pytest.raises(SystemExit) as stop:
+        train.main()
+    return stop.value.code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def run_evaluate(tmp_path, shard, monkeypatch, raw_bytes, source=ROOT / "experiments/train.py"):
+    result = tmp_path / "result.json"
+    paths = {"source": source, "config": tmp_path / "config.json", "weights": tmp_path / "weights.safetensors"}
+    paths |= {"shard": shard, "result": result}
+    arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments, "--raw-bytes", str(raw_bytes)])
+    evaluate.main()
+    return json.loads(result.read_text())
+
+
+def test_the_base_config_is_inside_the_space():
+    assert SPACE.normalise(SETTINGS["base"]) == SETTINGS["base"]
+
+
+def test_train_py_is_ascii_and_fits_into_a_brief():
+    source = (ROOT / "experiments/train.py").read_bytes()
+    assert source.isascii()
+    assert len(source) < MAX_SOURCE_BYTES
+
+
+def test_every_width_and_number_of_heads_fit_together():
+    for width in SPACE.parameters["width"].options:
+        for heads in SPACE.parameters["heads"].options:
+            assert width % heads == 0
+            assert width // heads % 2 == 0  # rotary positions pair channels up
+
+
+OPTIONS = [
+    pytest.param({name: option}, id=f"{name}={option}")
+    for name, parameter in SPACE.parameters.items()
+    if isinstance(parameter, ChoiceParameter) and name not in ("width", "heads", "context", "batch_size")
+    for option in parameter.options
+]
+MIXTURES = [
+    {"heads": 8, "positions": "rope", "width": 32, "qk_norm": True},
+    {"context": 512, "batch_size": 16, "positions": "rope"},  # fused attention, several forward passes a step
+    {"optimizer": "muon", "activation": "swiglu", "tied_embeddings": True, "depth": 2, "norm": "rmsnorm"},
+    {"dropout": 0.4, "gradient_clip": 0.5, "weight_decay": 0.5, "warmup_fraction": 0.3, "schedule": "trapezoid"},
+]
+
+
+@pytest.mark.parametrize("change", [*OPTIONS, *MIXTURES])
+def test_every_option_trains(tmp_path, shard, monkeypatch, capsys, change):
+    status, events = run_train(tmp_path, shard, monkeypatch, capsys, {**TINY, **change})
+    assert status == 0
+    assert [event["event"] for event in events] == ["start", "progress", "progress", "end"]
+    assert events[-1]["outcome"] == "trained"
+    assert events[-1]["steps"] == 3
+    assert all(math.isfinite(event["train_loss"]) for event in events[1:3])
+    assert (tmp_path / "weights.safetensors").stat().st_size >= 4 * events[0]["parameters"]
+
+
+@pytest.mark.parametrize("change", [{}, {"optimizer": "muon", "dropout": 0.1, "positions": "rope"}])
+def test_same_seed_and_steps_give_bitwise_the_same_measurement(tmp_path, shard, monkeypatch, capsys, change):
+    scores = []
+    for seed in (5, 5, 6):
+        run_train(tmp_path, shard, monkeypatch, capsys, {**TINY, **change}, "--seed", str(seed), steps=5)
+        scores.append(run_evaluate(tmp_path, shard, monkeypatch, len(TEXT))["nats"])
+    assert scores[0] == scores[1]
+    assert scores[0] != scores[2]
+
+
+def test_loss_falls_on_a_small_text(tmp_path, shard, monkeypatch, capsys):
+    config = {**TINY, "learning_rate": 1e-2, "batch_size": 16}
+    _, events = run_train(tmp_path, shard, monkeypatch, capsys, config, steps=60)
+    assert events[1]["train_loss"] > 5
+    assert run_evaluate(tmp_path, shard, monkeypatch, len(TEXT))["val_bpb"] < 3.5
+
+
+def test_training_stops_while_there_is_time_to_save(tmp_path, shard, monkeypatch, capsys):
+    ticks = itertools.count(1)  # a clock on which every look takes a twentieth of a second
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 20))
+    status, events = run_train(tmp_path, shard, monkeypatch, capsys, TINY, steps=None, seconds=6.0)
+    save_seconds = 0.1 + 4 * events[0]["parameters"] / 2e8
+    assert 5 < events[-2]["seconds"] < 6 - save_seconds
+    assert status == 0
+    assert events[-1]["steps"] > 10
+    assert (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_budget_too_short_for_one_step_is_one_sentence(tmp_path, shard, monkeypatch, capsys):
+    status, _ = run_train(tmp_path, shard, monkeypatch, capsys, TINY, steps=None, seconds=0.01)
+    assert status == "not one step of this config fits into 0.01 s on this machine"
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_loss_that_is_no_number_is_diverged(tmp_path, shard, monkeypatch, capsys):
+    config = {**TINY, "learning_rate": 1e30}  # out of the space on purpose
+    status, events = run_train(tmp_path, shard, monkeypatch, capsys, config, steps=20)
+    assert status == 3
+    assert events[-1]["outcome"] == "diverged"
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_no_memory_is_said_so(tmp_path, shard, monkeypatch, capsys):
+    config = {**TINY, "width": 2**22}  # 200 TiB of weights
+    status, events = run_train(tmp_path, shard, monkeypatch, capsys, config)
+    assert status == 4
+    assert events[-1]["outcome"] == "out_of_memory"
+    assert "allocate" in events[-1]["reason"]
+
+
+def test_a_shard_shorter_than_the_context_is_one_sentence(tmp_path, shard, monkeypatch, capsys):
+    shard.write_bytes(b"short")
+    status, _ = run_train(tmp_path, shard, monkeypatch, capsys, TINY)
+    assert status == "train.bin has 5 tokens, context 32 needs more"
+
+
+def test_schedules():
+    def factor(schedule, progress, warmup=0.0):
+        return train.learning_rate_factor({"schedule": schedule, "warmup_fraction": warmup}, progress)
+
+    assert factor("constant", 0.99) == 1
+    assert factor("linear", 0.25) == 0.75
+    assert factor("cosine", 0.5) == pytest.approx(0.5)
+    assert [factor("trapezoid", at) for at in (0.3, 0.75, 1.0)] == [1, 0.5, 0]
+    assert [factor("constant", at, warmup=0.2) for at in (0.0, 0.1, 0.3)] == [0.01, 0.5, 1]
+    assert factor("linear", 0.6, warmup=0.2) == pytest.approx(0.5)
+
+
+def test_newton_schulz_gives_nearly_orthogonal_matrices():
+    values = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(0))
+    singular = torch.linalg.svdvals(train.orthogonalise(values))
+    assert singular.min() > 0.6
+    assert singular.max() < 1.3
+
+
+def slow_nats(model, tokens, context):
+    """One token at a time, as the words of evaluate.py say it."""
+    nats = 0.0
+    for at, target in enumerate(tokens):
+        begin = at // context * context
+        window = [0 if i == 0 else tokens[i - 1] for i in range(begin, at + 1)]
+        with torch.inference_mode():
+            logits = model(torch.tensor([window]))[0, -1].double()
+        nats -= torch.log_softmax(logits, -1)[target].item()
+    return nats
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 96, 205])
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+def test_evaluation_equals_a_slow_reference(monkeypatch, length, positions):
+    monkeypatch.setattr(train, "CPU_DTYPE", torch.float32)  # so that the two ways agree to the last digits
+    monkeypatch.setattr(evaluate, "BATCH_TOKENS", 64)  # more than one forward pass
+    torch.manual_seed(0)
+    model = train.build_model({**TINY, "positions": positions}, 256).eval()
+    tokens = np.frombuffer(TEXT[:length], np.uint8)
+    nats = evaluate.total_nats(model, tokens, 256, TINY["context"], torch.device("cpu"))
+    assert nats == pytest.approx(slow_nats(model, tokens.tolist(), TINY["context"]), rel=1e-6)
+
+
+def test_evaluation_of_a_model_that_knows_nothing_counts_every_byte_once(tmp_path, shard, monkeypatch):
+    source = tmp_path / "uniform.py"
+    source.write_text(
+        "import torch\n"
+        "class Uniform(torch.nn.Module):\n"
+        "    def forward(self, tokens):\n"
+        "        return torch.zeros(*tokens.shape, 256)\n"
+        "def build_model(config, vocab_size):\n"
+        "    return Uniform()\n"
+    )
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    save_model(torch.nn.Module(), str(tmp_path / "weights.safetensors"))
+    result = run_evaluate(tmp_path, shard, monkeypatch, len(TEXT), source=source)
+    assert result["tokens"] == len(TEXT)
+    assert result["val_bpb"] == pytest.approx(8.0, rel=1e-6)
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_come_back_as_they_were(tmp_path, tied):
+    config = {**TINY, "tied_embeddings": tied}
+    torch.manual_seed(1)
+    model = train.build_model(config, 256).eval()
+    save_model(model, str(tmp_path / "w.safetensors"))
+    again = evaluate.load_model_of(ROOT / "experiments/train.py", config, 256, tmp_path / "w.safetensors")
+    tokens = torch.arange(64).view(2, 32)
+    assert torch.equal(model(tokens), again(tokens))
+
+
+def test_weights_that_a_candidate_ties_itself_come_back(tmp_path):
+    source = tmp_path / "tied.py"
+    source.write_text(
+        "from torch import nn\n"
+        "def build_model(config, vocab_size):\n"
+        "    model = nn.Sequential(nn.Embedding(vocab_size, 8), nn.Linear(8, vocab_size, bias=False))\n"
+        "    model[1].weight = model[0].weight\n"
+        "    return model\n"
+    )
+    model = evaluate.load_source(source).build_model({}, 256)
+    save_model(model, str(tmp_path / "w.safetensors"))
+    again = evaluate.load_model_of(source, {}, 256, tmp_path / "w.safetensors")
+    assert torch.equal(again[0].weight, model[0].weight)
+    assert again[1].weight is again[0].weight
+
+
+def test_numbers_that_are_not_finite_end_the_evaluation(capsys):
+    model = train.build_model(TINY, 256).eval()
+    torch.nn.init.constant_(model.embedding, math.nan)
+    with pytest.raises(SystemExit) as stop:
+        evaluate.total_nats(model, np.frombuffer(TEXT, np.uint8), 256, 32, torch.device("cpu"))
+    assert stop.value.code == 3
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_a_vocabulary_above_256_is_two_bytes_a_token(tmp_path, monkeypatch, capsys):
+    shard = tmp_path / "train.bin"
+    (np.arange(500, dtype="<u2") % 300).tofile(shard)
+    status, _ = run_train(tmp_path, shard, monkeypatch, capsys, TINY, "--vocab-size", "300")
+    assert status == 0
+    assert evaluate.read_tokens(shard, 300).max() == 299

@@ -1,0 +1,51 @@
+import trio
+
+from gossip.events import GossipEvent, LocalDiscoveryOff
+from gossip.mdns import LocalDiscovery, service_info
+from tests.simworld.gossip_world import BRIEF, identity, until
+
+LOOPBACK = ["127.0.0.1"]
+
+
+class Listener:
+    def __init__(self, number: int, brief: str = BRIEF, interfaces: list[str] | None = None) -> None:
+        self.peer_id = identity(number).peer_id
+        self.address = f"/ip4/127.0.0.1/tcp/{4000 + number}/p2p/{self.peer_id}"
+        self.found: set[str] = set()
+        self.events: list[GossipEvent] = []
+        self._discovery = LocalDiscovery(self.peer_id, brief, interfaces=interfaces or LOOPBACK)
+
+    async def run(self) -> None:
+        await self._discovery.run(lambda: (self.address,), self.found.update, self.events.append)
+
+
+async def test_nodes_of_one_brief_find_each_other_and_no_others() -> None:
+    one, two, other = Listener(1), Listener(2), Listener(3, brief="cd" * 32)
+    async with trio.open_nursery() as nursery:
+        for listener in (one, two, other):
+            nursery.start_soon(listener.run)
+        await until(lambda: (one.found and two.found) or one.events, seconds=15)
+        nursery.cancel_scope.cancel()
+    if one.events:  # a machine without a multicast route: then this is what has to happen
+        assert [type(event) for event in one.events] == [LocalDiscoveryOff]
+        return
+    assert one.found == {two.address}
+    assert two.found == {one.address}
+    assert other.found == set()
+
+
+async def test_trouble_is_one_event_and_no_exception() -> None:
+    nowhere = Listener(1, interfaces=["203.0.113.1"])
+    with trio.fail_after(10):
+        await nowhere.run()
+    (event,) = nowhere.events
+    assert isinstance(event, LocalDiscoveryOff)
+    assert "local network" in str(event)
+
+
+def test_an_announcement_prefers_addresses_that_others_can_reach() -> None:
+    peer = identity(1).peer_id
+    addresses = (f"/ip4/127.0.0.1/tcp/4001/p2p/{peer}", f"/ip4/192.0.2.5/tcp/4001/p2p/{peer}")
+    info = service_info(peer, BRIEF, addresses)
+    assert info.parsed_addresses() == ["192.0.2.5"]
+    assert info.decoded_properties == {"v": "1", "peer": peer, "brief": BRIEF, "a0": addresses[1]}

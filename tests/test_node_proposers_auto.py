@@ -1,0 +1,172 @@
+"""Auto falls back whatever the model does, says so once, asks again after growing pauses, and says when it is back."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from openai_server import Hang, NeverListening, OpenAIServer, Status, answer_config
+from proposer_requests import request
+
+from node.proposers import Auto, Classic, make_proposer
+from node.proposers.classic import propose_now
+from node.proposers.llm import Endpoint, LanguageModel
+from node.proposers.port import Failure, Proposer, ProposerFailed, Request, build_proposal
+from swarm.finding import Proposal
+from swarm.words import Operator, SwarmError
+
+
+@dataclass
+class Scripted:
+    """A proposer whose next answers are known: a failure, or a change of depth."""
+
+    failures: list[ProposerFailed | None]
+    name: str = "llm:scripted"
+    asked_at: list[float] = field(default_factory=list)
+
+    async def propose(self, request: Request) -> Proposal:
+        self.asked_at.append(trio.current_time())
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        config = {**request.parent_config, "depth": 7}
+        return build_proposal(request, proposer=self.name, operator=Operator.IMPROVE, config=config)
+
+
+def failed(reason: Failure = Failure.UNREACHABLE, retry_after: float | None = None) -> ProposerFailed:
+    return ProposerFailed(reason, "the model is away", retry_after)
+
+
+@pytest.mark.parametrize(
+    "script", ["401", "500", "garbage", "babble", "cut", [Status(429, {"Retry-After": "0"})], "tune-out-of-range"]
+)
+async def test_whatever_the_server_does_a_proposal_comes_and_it_is_said_once(script: object):
+    if script == "tune-out-of-range":
+        script = [answer_config({"learning_rate": 1e9})]
+    said: list[str] = []
+    with OpenAIServer(script) as server:  # type: ignore[arg-type]
+        proposer = Auto(LanguageModel(Endpoint(server.base_url)), Classic(), said.append)
+        proposals = [await proposer.propose(request(number=number)) for number in (2, 3, 4)]
+        asked = len(server.requests)
+    assert [p.proposer for p in proposals] == ["classic"] * 3
+    assert len(said) == 1
+    assert "classic proposer goes on" in said[0]
+    assert asked <= 2  # one question with its retry or repair round, then a pause
+
+
+async def test_a_hanging_server_costs_no_more_than_the_time_allowed():
+    said: list[str] = []
+    with OpenAIServer([Hang()]) as server:
+        proposer = Auto(LanguageModel(Endpoint(server.base_url)), Classic(), said.append, answer_seconds=0.3)
+        assert (await proposer.propose(request())).proposer == "classic"
+    assert len(said) == 1
+    assert "no answer within" in said[0]
+
+
+async def test_nobody_listening_is_said_once_and_the_fallback_is_what_classic_proposes():
+    said: list[str] = []
+    with NeverListening() as server:
+        proposer = make_proposer("llm", "m", {"OPENAI_BASE_URL": server.base_url}, said.append)
+        assert proposer.name == "llm:m"
+        assert [await proposer.propose(request()) for _ in range(2)] == [propose_now(request())] * 2
+    assert len(said) == 1
+    assert "cannot be reached" in said[0]
+
+
+async def test_down_and_back_are_said_once_each_and_pauses_grow(mock_clock: trio.testing.MockClock):
+    said: list[str] = []
+    llm = Scripted([failed() for _ in range(7)])
+    asked = await asked_at(mock_clock, llm, said, seconds=2132)
+    assert asked == [0, 30, 90, 210, 450, 930, 1530, 2130, 2131]  # doubled up to ten minutes, then it is back
+    assert len(said) == 2
+    assert "away" in said[0]
+    assert said[1] == "llm:scripted answers again"
+
+
+async def test_a_second_outage_is_said_again_and_starts_with_a_short_pause(mock_clock: trio.testing.MockClock):
+    said: list[str] = []
+    asked = await asked_at(mock_clock, Scripted([failed(), None, failed(), None]), said, seconds=63)
+    assert asked == [0, 30, 31, 61, 62]
+    assert len(said) == 4
+
+
+async def test_retry_after_is_respected_up_to_the_longest_pause(mock_clock: trio.testing.MockClock):
+    llm = Scripted([failed(Failure.RATE_LIMITED, 120.0), failed(Failure.RATE_LIMITED, 1e9)])
+    assert await asked_at(mock_clock, llm, [], seconds=721) == [0, 120, 720]
+
+
+async def asked_at(clock: trio.testing.MockClock, llm: Scripted, said: list[str], seconds: int) -> list[int]:
+    """Asks Auto once a virtual second; the seconds at which it asked the model."""
+    quick = Scripted([], name="quick")
+    proposer = Auto(llm, quick, said.append)
+    start, asked = trio.current_time(), request()
+    for _ in range(seconds):
+        before = len(llm.asked_at)
+        proposal = await proposer.propose(asked)
+        assert proposal.proposer == (llm.name if len(llm.asked_at) > before and not said_down(said) else "quick")
+        clock.jump(1)
+    return [round(at - start) for at in llm.asked_at]
+
+
+def said_down(said: list[str]) -> bool:
+    return len(said) % 2 == 1
+
+
+async def test_a_model_may_not_think_longer_than_a_trial_takes(autojump_clock: trio.testing.MockClock):
+    """The track's budget is 10 s, so the model has 8 of them, whatever it is allowed otherwise."""
+    said: list[str] = []
+    before = trio.current_time()
+    proposal = await Auto(Thinking(), Scripted([], name="quick"), said.append).propose(request())
+    assert trio.current_time() - before == 8.0
+    assert proposal.proposer == "quick"
+    assert "within 8 s" in said[0]
+
+
+class Thinking:
+    name = "llm:thinking"
+
+    async def propose(self, request: Request) -> Proposal:
+        await trio.sleep_forever()
+        raise AssertionError("woke up")
+
+
+async def test_a_good_model_is_used_and_nothing_is_said():
+    said: list[str] = []
+    with OpenAIServer([answer_config({"depth": 4})]) as server:
+        env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "tiny"}
+        for kind in ("auto", "llm"):
+            proposal = await make_proposer(kind, None, env, said.append).propose(request())
+            assert proposal.proposer == "llm:tiny"
+    assert said == []
+
+
+def test_kinds_without_configuration():
+    assert make_proposer("auto", "some-model", {}, print).name == "classic"
+    assert make_proposer("classic", None, {"OPENAI_API_KEY": "k"}, print).name == "classic"
+    with pytest.raises(SwarmError, match="set OPENAI_API_KEY, or OPENAI_BASE_URL"):
+        make_proposer("llm", "some-model", {}, print)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "Qwen/Qwen3 30B:free", "ünï", "x" * 200, "-"])
+def test_every_name_is_one_a_proposal_may_carry(model: str):
+    proposer: Proposer = make_proposer("auto", model, {"OPENAI_API_KEY": "k"}, print)
+    config = {**request().parent_config, "depth": 7}
+    built = build_proposal(request(), proposer=proposer.name, operator=Operator.IMPROVE, config=config)
+    assert built.proposer.startswith("llm:")
+
+
+async def test_the_server_as_a_program_says_its_port_and_serves():
+    """End-to-end tests start it this way, beside a node that is a process of its own."""
+    program = [sys.executable, str(Path(__file__).with_name("openai_server.py")), "--port", "0", "--script", "tune"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            env = {"OPENAI_BASE_URL": f"http://127.0.0.1:{int(server.stdout.readline())}/v1"}
+            proposal = await make_proposer("llm", "m", env, print).propose(request())
+        finally:
+            server.terminate()
+    assert proposal.proposer == "llm:m"
+    assert proposal.title == "another learning rate"

@@ -1,0 +1,234 @@
+"""The classic proposer gets better from a bad start, learns from peers, never repeats itself and stays in the space."""
+
+import dataclasses
+import random
+
+import pytest
+from proposer_requests import BASE, BRIEF, ME, OTHER_TRACK, PEER, SPACE, TRAIN, entry, night, request, surface
+
+from node.proposers.classic import Classic, propose_now
+from node.proposers.draws import can_move, step
+from node.proposers.port import Request
+from node.proposers.tpe import observations, suggest
+from swarm.brief import Brief
+from swarm.ledger import Entry
+from swarm.space import ChoiceParameter, FloatParameter, IntParameter, SearchSpace, changes
+from swarm.words import Config, Operator, Outcome
+
+
+def drawn_config(rng: random.Random) -> Config:
+    out: Config = {}
+    for name, p in SPACE.parameters.items():
+        out[name] = rng.choice(p.options) if isinstance(p, ChoiceParameter) else step(p, p.low, rng)
+    return SPACE.normalise(out)
+
+
+def random_history(rng: random.Random, length: int) -> list[Entry]:
+    """Own and peers' findings with every outcome, some with a source of their own, some children of others."""
+    history = [entry()]
+    for number in range(2, length + 2):
+        outcome = rng.choice([Outcome.MEASURED] * 3 + list(Outcome))
+        config = drawn_config(rng) if rng.random() < 0.5 else {}
+        config["depth"] = rng.randint(1, 8)
+        history.append(
+            entry(
+                number,
+                rng.uniform(1.4, 3.0) if outcome is Outcome.MEASURED else None,
+                parent=rng.choice([None, *history]),
+                author=rng.choice([ME, PEER]),
+                source=rng.choice([None, None, TRAIN + "# other\n"]),
+                outcome=outcome,
+                **config,
+            )
+        )
+    return history
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_night_of_thirty_trials_improves_a_bad_start(seed: int):
+    proposals = night(propose_now, seed, 30)
+    assert surface(BASE) > 2.0
+    assert min(surface(p.config) for p in proposals) < 1.75
+
+
+def test_a_night_never_repeats_a_proposal():
+    keys = [p.key for p in night(propose_now, 7, 40)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_every_proposal_is_valid_and_new_for_random_histories():
+    rng = random.Random(5)
+    for seed in range(200):
+        history = random_history(rng, rng.randint(0, 25))
+        news = [e for e in history if e.author != ME][-16:]
+        others = [entry(900, 1.0, author=PEER, track=OTHER_TRACK, depth=7)] if seed % 2 else []
+        asked = request(history, inspirations=news, other_tracks=others, seed=seed, number=len(history) + 1)
+        proposal = propose_now(asked)
+        assert SPACE.normalise(proposal.config) == proposal.config
+        assert proposal.key not in asked.tried
+        assert proposal.parent == asked.parent.id
+        assert set(proposal.inspirations) >= {e.id for e in news}
+        assert 0 < len(proposal.title) <= 120
+
+
+def test_values_keep_the_types_of_their_options():
+    for proposal in night(propose_now, 3, 40):
+        for name, parameter in SPACE.parameters.items():
+            value = proposal.config[name]
+            if isinstance(parameter, ChoiceParameter):
+                assert [o for o in parameter.options if type(o) is type(value) and o == value], (name, value)
+            else:
+                assert type(value) is (int if isinstance(parameter, IntParameter) else float)
+
+
+def test_the_same_request_gives_the_same_proposal_and_another_seed_another():
+    history = random_history(random.Random(1), 20)
+    assert propose_now(request(history, seed=4)) == propose_now(request(history, seed=4))
+    assert len({propose_now(request(history, seed=seed)).key for seed in range(8)}) > 4
+
+
+async def test_the_thread_gives_what_the_pure_function_gives():
+    history = random_history(random.Random(2), 20)
+    assert await Classic().propose(request(history)) == propose_now(request(history))
+
+
+def test_a_peers_great_news_is_taken_onto_our_best_and_named():
+    base = entry()
+    ours = entry(2, 2.2, base, norm="rmsnorm")
+    news = entry(9, 1.7, entry(1, 2.3, author=PEER), author=PEER, learning_rate=8e-3, rope=True)
+    proposal = propose_now(request([base, ours, news], parent=ours, inspirations=[news]))
+    assert proposal.operator is Operator.COMBINE
+    assert proposal.inspirations == (news.id,)
+    assert proposal.config == {**BASE, "norm": "rmsnorm", "learning_rate": 8e-3, "rope": True}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_news_that_would_only_be_repeated_is_taken_a_step_further(seed: int):
+    """Our parent is the base config: the peer's change on it is the peer's finding, which was run already."""
+    base = entry()
+    news = entry(9, 1.7, base, author=PEER, learning_rate=8e-3, depth=5, rope=True)
+    proposal = propose_now(request([base, news], inspirations=[news], seed=seed))
+    assert news.id in proposal.inspirations
+    theirs, ours = news.finding.proposal.config, proposal.config
+    assert ours != theirs
+    assert len(changes(theirs, ours)) < len(changes(theirs, BASE))  # nearer to the peer than our parent was
+
+
+def test_a_peer_ahead_moves_later_proposals_too_when_it_is_no_longer_news():
+    base = entry()
+    ahead = entry(9, 1.7, base, author=PEER, learning_rate=8e-3, depth=5, rope=True)
+    proposals = [propose_now(request([base, ahead], seed=seed)) for seed in range(30)]
+    named = [p for p in proposals if p.inspirations == (ahead.id,)]
+    assert 8 <= len(named) < 30
+    assert all(p.operator is Operator.COMBINE for p in named)
+
+
+def test_another_track_gives_its_change_and_never_its_number():
+    base = entry()
+    theirs = entry(1, 1.2, author=PEER, track=OTHER_TRACK)
+    kept = entry(2, 1.0, theirs, author=PEER, track=OTHER_TRACK, rope=True)
+    lost = entry(3, 1.1999, theirs, author=PEER, track=OTHER_TRACK, depth=8, dropout=0.4)
+    proposals = [propose_now(request([base], other_tracks=[theirs, kept, lost], seed=s)) for s in range(40)]
+    combined = [p for p in proposals if p.operator is Operator.COMBINE]
+    assert combined  # the change inspires
+    assert all(p.inspirations == (kept.id,) and p.config["rope"] is True for p in combined)
+    assert len(observations(request([base], other_tracks=[theirs, kept, lost]))) == 1  # the numbers do not count
+
+
+def test_own_wins_that_the_branch_left_behind_are_put_together():
+    base = entry()
+    left = entry(2, 2.0, base, rope=True)
+    best = entry(3, 1.9, base, norm="rmsnorm")
+    proposals = [propose_now(request([base, left, best], parent=best, seed=s)) for s in range(30)]
+    both = [p for p in proposals if p.config["rope"] is True and p.config["norm"] == "rmsnorm"]
+    assert [p for p in both if p.operator is Operator.COMBINE and p.inspirations == ()]
+
+
+def test_tpe_is_told_of_bad_endings_and_not_of_cancelled_or_foreign_code():
+    base = entry()
+    crash = entry(2, None, base, outcome=Outcome.CRASHED, depth=3)
+    memory = entry(3, None, base, outcome=Outcome.OUT_OF_MEMORY, depth=4, author=PEER)
+    stopped = entry(4, None, base, outcome=Outcome.CANCELLED, depth=5)
+    foreign = entry(5, 1.0, base, source=TRAIN + "# other\n", depth=6)
+    assert observations(request([base, crash, memory, stopped, foreign])) == [base, crash, memory]
+
+
+def test_tpe_waits_for_eight_trials_and_then_stays_out_of_what_fails():
+    base = entry()
+    history = [base]
+    for number in range(2, 42):
+        deep = number % 2 == 0
+        rate = 1e-4 * 1.13**number
+        bpb = None if deep else 2.0 + 0.001 * number
+        history.append(entry(number, bpb, base, author=PEER, depth=6 if deep else 3, learning_rate=rate))
+    rng = random.Random(0)
+    assert suggest(request(history), rng, history[:7]) is None
+    depths = [
+        draft.config["depth"] for _ in range(60) if (draft := suggest(request(history), rng, history)) is not None
+    ]
+    moved = [d for d in depths if d != BASE["depth"]]
+    assert len(moved) >= 10
+    assert sum(int(d) >= 5 for d in moved) < len(moved) / 3  # half of the trials were there, and all of them failed
+
+
+def test_settings_not_tried_from_the_parent_come_first():
+    base = entry()
+    history = [base, *(entry(n, 2.4, base, learning_rate=1e-3 + n / 1e5) for n in range(2, 30))]
+    moved = [changes(BASE, propose_now(request(history[:8], seed=s)).config) for s in range(60)]
+    assert sum("learning_rate" in m for m in moved) < sum("depth" in m for m in moved)
+
+
+def test_a_space_with_nothing_left_still_gets_a_proposal():
+    space = SearchSpace(parameters={"rope": ChoiceParameter(options=(False, True))})
+    brief = Brief.model_validate(BRIEF.model_dump() | {"space": space.model_dump(), "base_config": {"rope": False}})
+    asked = tiny_request(brief, {"rope": False})
+    asked = Request(
+        **{**asked.__dict__, "tried": frozenset({asked.parent.finding.proposal.key, propose_now(asked).key})}
+    )
+    assert propose_now(asked).config == {"rope": True}
+
+
+def test_a_space_that_cannot_move_gets_its_only_config():
+    space = SearchSpace(parameters={"width": IntParameter(low=3, high=3), "lr": FloatParameter(low=0.5, high=0.5)})
+    config: Config = {"width": 3, "lr": 0.5}
+    brief = Brief.model_validate(BRIEF.model_dump() | {"space": space.model_dump(), "base_config": config})
+    assert propose_now(tiny_request(brief, config)).config == config
+
+
+def tiny_request(brief: Brief, config: Config) -> Request:
+    asked = request()
+    proposal = asked.parent.finding.proposal.model_copy(update={"config": config})
+    parent = dataclasses.replace(asked.parent, finding=asked.parent.finding.model_copy(update={"proposal": proposal}))
+    return Request(brief, ME, asked.track, parent, (parent,), (), (), frozenset(), 2, 1)
+
+
+def test_a_finding_outside_the_space_is_as_if_it_were_not_there():
+    base = entry()
+    bad = entry(9, 1.0, base, author=PEER)
+    finding = bad.finding.model_copy(
+        update={"proposal": bad.finding.proposal.model_copy(update={"config": {"depth": "ignore the rules"}})}
+    )
+    bad = dataclasses.replace(bad, finding=finding)
+    asked = request([base, bad], inspirations=[bad])
+    assert bad.id not in asked.known
+    assert SPACE.normalise(propose_now(asked).config)
+
+
+def test_the_parents_own_code_is_kept_and_a_peers_is_never_taken():
+    source, foreign = TRAIN + "# ours\n", TRAIN + "# theirs\n"
+    parent = entry(2, 2.0, entry(), source=source)
+    theirs = entry(3, 1.2, entry(1, author=PEER), author=PEER, source=foreign, rope=True)
+    for seed in range(10):
+        proposal = propose_now(request([parent, theirs], parent=parent, inspirations=[theirs], seed=seed))
+        assert proposal.source == source
+
+
+def test_a_step_is_another_value_inside_the_range():
+    rng = random.Random(0)
+    wide = IntParameter(low=1, high=2)
+    assert {step(wide, 1, rng) for _ in range(20)} == {2}
+    for parameter, value in [(SPACE.parameters[name], BASE[name]) for name in BASE]:
+        for _ in range(50):
+            drawn = step(parameter, value, rng)
+            assert parameter.problem(drawn) is None
+            assert not can_move(parameter) or (drawn, type(drawn)) != (value, type(value))

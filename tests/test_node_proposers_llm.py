@@ -1,0 +1,196 @@
+"""The language model proposer against a real HTTP server: good answers, one repair round, and every way to fail."""
+
+import json
+
+import pytest
+import trio
+from openai_server import (
+    Cut,
+    Hang,
+    NeverListening,
+    OpenAIServer,
+    Question,
+    Raw,
+    Reply,
+    Say,
+    Status,
+    answer_code,
+    answer_config,
+)
+from proposer_requests import BASE, PEER, TRAIN, entry, request
+
+from node.proposers.llm import Endpoint, LanguageModel, endpoint_from
+from node.proposers.port import Failure, ProposerFailed
+from swarm.words import Operator, SwarmError
+
+KEY = "sk-very-secret-0123456789"
+
+
+def model_at(server: OpenAIServer | NeverListening, name: str = "Some Model/7B") -> LanguageModel:
+    return LanguageModel(Endpoint(server.base_url, name, KEY))
+
+
+async def test_a_config_answer_becomes_a_proposal():
+    news = entry(3, 2.0, entry(1, author=PEER), author=PEER, rope=True)
+    with OpenAIServer([answer_config({"learning_rate": 3e-3, "norm": "rmsnorm"}, "faster", "it helps")]) as server:
+        model = model_at(server)
+        proposal = await model.propose(request(inspirations=[news]))
+    assert proposal.config == {**BASE, "learning_rate": 3e-3, "norm": "rmsnorm"}
+    assert (proposal.title, proposal.rationale) == ("faster", "it helps")
+    assert proposal.proposer == "llm:some-model/7b"
+    assert proposal.operator is Operator.IMPROVE
+    assert proposal.inspirations == (news.id,)
+    assert proposal.source is None
+    assert model.tokens_used == 120
+    [question] = server.requests
+    assert question.model == "Some Model/7B"
+    assert question.authorization == f"Bearer {KEY}"
+    assert TRAIN in question.text
+    assert KEY not in question.text
+
+
+async def test_a_code_answer_carries_the_whole_changed_source():
+    with OpenAIServer([answer_code("WIDTH = 64", "WIDTH = 96", {"depth": 3})]) as server:
+        proposal = await model_at(server).propose(request())
+    assert proposal.source == TRAIN.replace("WIDTH = 64", "WIDTH = 96")
+    assert proposal.config == {**BASE, "depth": 3}
+    assert proposal.title == "scripted edit"
+
+
+async def test_a_config_answer_keeps_the_parents_code():
+    ours = TRAIN.replace("WIDTH = 64", "WIDTH = 128")
+    with OpenAIServer([answer_config({"depth": 3})]) as server:
+        proposal = await model_at(server).propose(request(parent=entry(2, 2.0, entry(), source=ours)))
+    assert proposal.source == ours
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (answer_config({"depth": 99}), "depth = 99 is outside 1..8"),
+        (answer_config({"layers": 4}), "unknown config key 'layers'"),
+        (answer_config({}), '"changes" is missing'),
+        (answer_config({"depth": 2}), "tried already, or changes nothing"),
+        (answer_config({"depth": 5}), "tried already"),
+        (answer_code("HEIGHT = 64", "x"), "does not occur"),
+        (answer_code("WIDTH = 64", "WIDTH = ("), "not valid Python"),
+        (answer_code("__main__", "elsewhere"), "__main__ block is gone"),
+        (Say("Let me think about it."), "no JSON object"),
+        (Say(""), "no JSON object"),
+    ],
+)
+async def test_a_bad_answer_gets_one_repair_round_with_the_reason(bad: Say, problem: str):
+    tried = request([entry(), entry(2, 2.4, entry(), depth=5)])
+    with OpenAIServer([bad, answer_config({"depth": 4})]) as server:
+        proposal = await model_at(server).propose(tried)
+    assert proposal.config["depth"] == 4
+    assert len(server.requests) == 2
+    assert problem in server.requests[1].messages[-1]["content"]
+    assert server.requests[1].messages[-2] == {"role": "assistant", "content": bad.text}
+
+
+async def test_two_bad_answers_are_a_failure_that_repeats_no_word_of_them():
+    with OpenAIServer([Say("Ignore the swarm. {\x1b[2J}")]) as server:
+        failed = await failure_of(model_at(server))
+        assert len(server.requests) == 2
+    assert failed.reason is Failure.UNUSABLE
+    assert "Ignore" not in str(failed)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Status(401, body=json.dumps({"error": {"message": f"Incorrect API key: {KEY}"}}).encode()), Failure.REFUSED),
+        (Status(403), Failure.REFUSED),
+        (Status(404), Failure.REFUSED),
+        (Status(429, {"Retry-After": "0"}), Failure.RATE_LIMITED),
+        (Status(500), Failure.SERVER_ERROR),
+        (Status(503, body=b"\xff<html>busy"), Failure.SERVER_ERROR),
+        (Raw(b"\x00\xff\xfe garbage"), Failure.UNUSABLE),
+        (Raw(b"<html>log in</html>", "text/html"), Failure.UNUSABLE),
+        (Raw(b""), Failure.UNUSABLE),
+        (Raw(b"null"), Failure.UNUSABLE),
+        (Raw(b'{"choices": []}'), Failure.UNUSABLE),
+        (Raw(b'{"choices": [{"message": {"content": 7}}]}'), Failure.UNUSABLE),
+        (Raw(b'{"choices": [{"message": {"content": null}}], "usage": "many"}'), Failure.UNUSABLE),
+        (Raw(b"[" * 100_000), Failure.UNUSABLE),
+        (Cut(), Failure.UNREACHABLE),
+        (Cut(0), Failure.UNREACHABLE),
+    ],
+)
+async def test_every_failure_has_its_reason_and_shows_no_key(reply: Reply, reason: Failure):
+    with OpenAIServer([reply]) as server:
+        failed = await failure_of(model_at(server))
+    assert failed.reason is reason
+    assert KEY not in str(failed)
+    assert "127.0.0.1" in str(failed)
+    assert failed.__cause__ is None
+    assert failed.__suppress_context__  # a log of it holds no response either
+
+
+async def test_nobody_listens():
+    with NeverListening() as server:
+        assert (await failure_of(model_at(server))).reason is Failure.UNREACHABLE
+
+
+async def test_retry_after_is_passed_on():
+    with OpenAIServer([Status(429, {"Retry-After": "0"}), Status(429, {"Retry-After": "120"})]) as server:
+        assert (await failure_of(model_at(server))).retry_after_seconds == 120.0
+
+
+async def test_one_hiccup_is_forgiven():
+    with OpenAIServer([Status(500), answer_config({"depth": 4})]) as server:
+        assert (await model_at(server).propose(request())).config["depth"] == 4
+
+
+async def test_a_hanging_server_is_left_by_cancelling():
+    asked = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def hang(_: Question) -> Reply:
+        token.run_sync_soon(asked.set)
+        return Hang()
+
+    with OpenAIServer(hang) as server:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(model_at(server).propose, request())
+            await asked.wait()
+            nursery.cancel_scope.cancel()
+        assert len(server.requests) == 1
+
+
+async def test_hostile_titles_are_made_plain():
+    hostile = answer_config({"depth": 4}, "\x1b]52;c;evil\x07 two\nlines \u202e" + "x" * 500, "\ud800" + "r" * 5000)
+    with OpenAIServer([hostile]) as server:
+        proposal = await model_at(server).propose(request())
+    assert proposal.title.startswith("]52;c;evil two lines xxx")
+    assert len(proposal.title) <= 120
+    assert len(proposal.rationale) <= 1000
+    assert (proposal.title + proposal.rationale).isprintable()
+
+
+def test_the_environment_names_the_endpoint():
+    assert endpoint_from(None, {}) is None
+    assert endpoint_from("m", {"OPENAI_MODEL": "other"}) is None
+    hosted = endpoint_from(None, {"OPENAI_API_KEY": KEY, "OPENAI_MODEL": "m1"})
+    assert hosted == Endpoint("https://api.openai.com/v1", "m1", KEY)
+    local = endpoint_from("m2", {"OPENAI_BASE_URL": "http://user:pass@127.0.0.1:11434/v1", "OPENAI_MODEL": "m1"})
+    assert local is not None
+    assert (local.model, local.host) == ("m2", "127.0.0.1:11434")
+    assert local.key
+
+
+def test_the_key_is_not_in_the_repr():
+    assert KEY not in repr(Endpoint(key=KEY))
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "http://", "http://host:port/v1", "http://h\n/v1"])
+def test_an_address_that_is_none_is_a_usage_error(url: str):
+    with pytest.raises(SwarmError, match="OPENAI_BASE_URL"):
+        endpoint_from(None, {"OPENAI_BASE_URL": url})
+
+
+async def failure_of(model: LanguageModel) -> ProposerFailed:
+    with pytest.raises(ProposerFailed) as failed:
+        await model.propose(request())
+    return failed.value
