@@ -19,7 +19,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from gossip.addresses import Address, AddressError, dialable, parse_address, parse_dialable
-from gossip.bus import BusFailed, Deliver, ListenError, PeerDown, PeerUnreachable, PeerUp, Serve, in_short
+from gossip.bus import BusFactory, BusFailed, Deliver, ListenError, PeerDown, PeerUnreachable, PeerUp, Serve, in_short
 from gossip.catchup import PROTOCOL
 from gossip.envelope import MAX_FRAME_BYTES
 from gossip.identity import Identity
@@ -67,6 +67,11 @@ class Libp2pBus:
     @property
     def peer_id(self) -> str:
         return self._identity.peer_id
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """The addresses that were bound, with their real ports, wildcards as they are."""
+        return self._listening
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         keep_quiet()
@@ -238,6 +243,21 @@ class Libp2pBus:
         self._counts["dropped_silent"] += 1
         if self._nursery is not None:
             self._nursery.start_soon(close)
+
+
+def libp2p_bus_factory(
+    identity: Identity, topic: str, listen: Sequence[str], *, wall_clock: Callable[[], float]
+) -> BusFactory:
+    """Buses one after another. A later one listens where the first did, also if the system chose the port."""
+    last: Libp2pBus | None = None
+
+    def make(deliver: Deliver, serve: Serve) -> Libp2pBus:
+        nonlocal last
+        where = (last.listening if last is not None else ()) or tuple(listen)
+        last = Libp2pBus(identity, topic, where, deliver, serve, wall_clock=wall_clock)
+        return last
+
+    return make
 
 
 def _concrete(listening: Address) -> tuple[str, ...]:

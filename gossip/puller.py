@@ -108,30 +108,35 @@ class Puller:
             self._counts["requests"] += 1
             page = catchup.decode_page(await bus.request(peer, catchup.encode_request(request)))
             self._book.learn(page.addresses, Source.HEARSAY)
-            fresh = await self._keep(page, fetched)
-            if not page.more:
+            readable = await self._keep(page, fetched)
+            if not page.more or not readable:
                 return
-            if not fresh:
+            heads = self._heads_between(request)
+            if heads == request.heads:
                 raise Refused(RefusalReason.PAGE_ENDLESS, "it announces more records but sends none that are new")
-            request = replace(request, heads=self._heads_between(request))
+            request = replace(request, heads=heads)
 
-    async def _keep(self, page: catchup.Page, fetched: Counter[str]) -> int:
-        fresh = 0
+    async def _keep(self, page: catchup.Page, fetched: Counter[str]) -> bool:
+        """False if some of it is of a newer version: then going on would bring the same again."""
+        readable = True
         for number, frame in enumerate(page.frames):
             if number % _YIELD_EVERY == 0:
                 await trio.lowlevel.checkpoint()
             outcome = self._admission.admit_pulled(frame)
             if isinstance(outcome, Admitted):
-                refusal = self._on_record(outcome.record)
-                if refusal is None:
-                    fresh += 1
-                    fetched["records"] += 1
-                    self._counts["records"] += 1
-                else:
-                    self._admission.count(refusal)
+                self._count(self._on_record(outcome.record), fetched)
             elif outcome.answer is Answer.REJECT:
                 raise Refused(outcome.reason, f"it sent something that is no record of this brief: {outcome.sentence}")
-        return fresh
+            else:
+                readable = False
+        return readable
+
+    def _count(self, refusal: Refusal | None, fetched: Counter[str]) -> None:
+        if refusal is None:
+            fetched["records"] += 1
+            self._counts["records"] += 1
+        else:
+            self._admission.count(refusal)
 
     def _heads_between(self, request: catchup.Request) -> dict[str, int]:
         heads = self._store.heads()

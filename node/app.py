@@ -18,7 +18,6 @@ from gossip.ticket import Ticket
 from node import shipped
 from node.clock import wall_clock
 from node.events import Events, NodeStarted, Preparing, Stopped
-from node.hardware import Hardware, default_budget_seconds, detect
 from node.home import Home
 from node.hypothesis import Hypotheses
 from node.journal import Journal
@@ -27,15 +26,16 @@ from node.network import Network, NetworkSettings
 from node.notebook import Notebook
 from node.proposers.auto import make_proposer
 from node.proposers.classic import Classic
-from node.pushing import Pusher
 from node.recording import Recorder, recover
 from node.research import Lab, research
-from node.results import open_results
+from node.results.pushing import Pusher
+from node.results.repository import open_results
 from node.screen import Screen
 from node.state import StateFile
 from node.text import clean
-from node.topics import Topic, load_topic, shipped_topics
-from node.trainer import LocalTrainer
+from node.topics.loading import Topic, load_topic, shipped_topics
+from node.trials.hardware import Hardware, default_budget_seconds, detect
+from node.trials.trainer import LocalTrainer
 from swarm.finding import Track
 from swarm.words import SwarmError, short
 

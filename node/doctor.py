@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 from gossip.identity import load_or_create
 from gossip.refusal import GossipError
-from node import hardware, shipped
+from node import shipped
 from node.home import Home
-from node.topics import describe_topic, shipped_topics
+from node.topics.loading import describe_topic, shipped_topics
+from node.trials.hardware import detect
 from swarm.words import SwarmError, short
 
 ENOUGH_DISK_BYTES = 1 << 30  # results, journal and scratch of a night; guess with room
@@ -126,7 +127,7 @@ def check_torch() -> Check:
 
 
 def check_hardware() -> Check:
-    found = hardware.detect()
+    found = detect()
     gpu_seen = shutil.which("nvidia-smi") is not None
     if found.kind == "cpu" and gpu_seen:
         return Check(

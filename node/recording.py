@@ -10,9 +10,9 @@ from gossip.envelope import Record, open_frame
 from gossip.refusal import Refused
 from node.events import Events
 from node.notebook import Notebook
-from node.report import RunMaterial, commit_message, commit_trailers, run_files
-from node.results import Results, ResultsError
-from node.trainer import TrialReport
+from node.report.run_files import RunMaterial, commit_message, commit_trailers, run_files
+from node.results.repository import Results, ResultsError
+from node.trials.trainer import TrialReport
 from swarm.finding import Finding
 from swarm.ledger import Entry
 from swarm.words import BriefId, FindingId

@@ -14,7 +14,7 @@ from node.events import Evaluating, Events, FindingRecorded, TrialProgress, Tria
 from node.hypothesis import Hypotheses, trial_seed
 from node.notebook import Notebook
 from node.recording import Recorder
-from node.trainer import Job, Progress, Trainer, TrialReport
+from node.trials.trainer import Job, Progress, Trainer, TrialReport
 from swarm.finding import Finding, Proposal, Track, judge
 from swarm.ledger import Entry
 from swarm.words import Outcome, SwarmError

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gossip.identity import load_or_create
-from node.finding_json import finding_json
 from node.home import Home
 from node.journal import Journal
-from node.patch import text_diff
-from node.results import Results, open_results
+from node.report.finding_json import finding_json
+from node.report.patch import text_diff
+from node.results.repository import Results, open_results
 from node.text import clean
 from swarm.brief import Brief
 from swarm.finding import Track, decode_finding

@@ -1,6 +1,6 @@
 """The brief: a research problem, content-addressed. Equal bytes are the same problem, other bytes another one.
 
-Owns the model, its bytes and its id. Making a brief from a topic file and a corpus is `node/topics.py`.
+Owns the model, its bytes and its id. Making a brief from a topic file and a corpus is `node/topics/loading.py`.
 """
 
 import hashlib

@@ -199,8 +199,9 @@ def test_a_dead_language_model_is_said_once_and_research_goes_on(topic, tmp_path
     env = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_MODEL": "gone"}
     with NodeProcess("launch", "--topic", topic, "--max-experiments", "3", home=tmp_path / "home", env=env) as node:
         assert node.wait() == 0, node.stderr
-        said = [event["text"] for event in node.happened("notice") if "gone" in event["text"]]
+        said = [event["text"] for event in node.happened("notice") if "language model" in event["text"]]
         assert len(said) == 1, said
+        assert "127.0.0.1:9" in said[0]
     assert [f["proposer"] for f in facts("log", tmp_path / "home")["findings"]] == ["baseline", "classic", "classic"]
 
 

@@ -13,7 +13,7 @@ from gossip.envelope import MAX_FRAME_BYTES
 from gossip.identity import Identity
 from gossip.libp2p_bus import Libp2pBus
 from gossip.memory_bus import MemoryNetwork
-from gossip.refusal import Answer, Refused, RefusalReason
+from gossip.refusal import Answer, RefusalReason, Refused
 from tests.simworld.gossip_world import TOPIC, identity, until
 
 MakeBus = Callable[[Identity, str, Deliver, Serve], Bus]

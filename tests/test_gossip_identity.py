@@ -34,7 +34,7 @@ def test_a_damaged_key_is_refused_and_left_alone(tmp_path: Path, content: bytes)
     path = tmp_path / "identity.key"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(IdentityError, match="damaged.*backup"):
+    with pytest.raises(IdentityError, match=r"damaged.*backup"):
         load_or_create(path)
     assert path.read_bytes() == content
 

@@ -1,6 +1,7 @@
 """Nodes over real libp2p on loopback, and what strangers can throw at them."""
 
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from gossip.bus import BusFailed, ListenError
 from gossip.catchup import PROTOCOL
 from gossip.events import BootstrapUnreachable, CaughtUp, PeerSpeaksAnotherVersion
 from gossip.identity import Identity
-from gossip.libp2p_bus import Libp2pBus
+from gossip.libp2p_bus import Libp2pBus, libp2p_bus_factory
 from gossip.libp2p_host import build_host, swarm_of
 from gossip.libp2p_tcp import BoundTcp, bind
 from gossip.refusal import Answer
@@ -31,7 +32,7 @@ def libp2p_node(number: int, *, bootstrap: list[str] | None = None, listen: str 
     who = identity(number)
     return Node(
         who,
-        lambda deliver, serve: Libp2pBus(who, TOPIC, [listen], deliver, serve, wall_clock=time.time),
+        libp2p_bus_factory(who, TOPIC, [listen], wall_clock=time.time),
         bootstrap=bootstrap or [],
         wall_clock=time.time,
     )
@@ -137,6 +138,58 @@ async def test_an_exception_inside_libp2p_is_a_failed_bus() -> None:
             bus._pubsub.manager.run_task(boom)
 
 
+async def test_a_restarted_bus_keeps_its_port() -> None:
+    make = libp2p_bus_factory(identity(1), TOPIC, [LOOPBACK], wall_clock=time.time)
+    seen: list[tuple[str, ...]] = []
+    for _ in range(2):
+        bus = make(lambda p, f: Answer.ACCEPT, lambda p, m: m)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(bus.run)
+            seen.append(bus.addresses())
+            nursery.cancel_scope.cancel()
+    assert seen[0] == seen[1]
+
+
+QUIET = """
+import time, trio
+from gossip.identity import Identity
+from gossip.libp2p_bus import Libp2pBus
+from gossip.refusal import Answer
+
+def bus(number):
+    return Libp2pBus(Identity(bytes([number]) * 32), "/swarm/1/x", ["/ip4/127.0.0.1/tcp/0"],
+                     lambda p, f: Answer.ACCEPT, lambda p, m: m, wall_clock=time.time)
+
+async def main():
+    one, two, gone = bus(1), bus(2), bus(3)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        for address in (one.addresses()[0], "/ip4/127.0.0.1/tcp/1/p2p/" + gone.peer_id):
+            try:
+                await two.dial(address)
+            except Exception:
+                pass
+        stream = await trio.open_tcp_stream("127.0.0.1", int(one.addresses()[0].split("/")[4]))
+        await stream.send_all(b"garbage" * 100)
+        with trio.fail_after(10):
+            while not one.peers() or not two.peers():
+                await trio.sleep(0.01)
+        await stream.aclose()
+        await one.publish(b"x")
+        await trio.sleep(0.1)
+        nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+
+
+async def test_nothing_is_printed_in_a_plain_program() -> None:
+    """Outside pytest, whose log capture would hide what the library logs."""
+    ran = await trio.run_process([sys.executable, "-c", QUIET], capture_stdout=True, capture_stderr=True)
+    assert (ran.stdout, ran.stderr) == (b"", b"")
+
+
 # --- strangers ---
 
 
@@ -147,7 +200,7 @@ async def stranger(target: str, protocols: Mapping[str, Callable[[INetStream], A
     tcp = BoundTcp(bound)
     async with trio.open_nursery() as nursery:
         tcp.nursery = nursery
-        host = build_host(Identity(os.urandom(32)).seed, tcp, lambda: [])
+        host = build_host(Identity(os.urandom(32)).seed, tcp, list)
         for protocol, serve in (protocols or {}).items():
             host.set_stream_handler(TProtocol(protocol), serve)
         async with host.run(listen_addrs=[Multiaddr(address) for address in bound]):
@@ -162,7 +215,9 @@ def framed(data: bytes) -> bytes:
 
 
 def undecodable_key() -> bytes:
-    message = rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=b"\x12\x20" + bytes(32), seqno=b"1", key=b"?", signature=b"?")
+    message = rpc_pb2.Message(
+        data=b"x", topicIDs=[TOPIC], from_id=b"\x12\x20" + bytes(32), seqno=b"1", key=b"?", signature=b"?"
+    )
     return framed(rpc_pb2.RPC(publish=[message]).SerializeToString())
 
 
@@ -179,13 +234,17 @@ HOSTILE_RPCS: dict[str, bytes] = {
     "key that does not decode": undecodable_key(),
     "bad peer record": framed(rpc_pb2.RPC(senderRecord=b"garbage").SerializeToString()),
     "unsigned message": framed(
-        rpc_pb2.RPC(publish=[rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=b"y", seqno=b"1")]).SerializeToString()
+        rpc_pb2.RPC(
+            publish=[rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=b"y", seqno=b"1")]
+        ).SerializeToString()
     ),
     "message without anything": framed(rpc_pb2.RPC(publish=[rpc_pb2.Message(topicIDs=[TOPIC])]).SerializeToString()),
     "thousands of grafts": control(graft=[rpc_pb2.ControlGraft(topicID=f"t{n}") for n in range(2000)]),
     "thousands of ihaves": control(ihave=[rpc_pb2.ControlIHave(topicID=TOPIC, messageIDs=[b"\xff" * 20] * 3000)]),
     "thousands of subscriptions": framed(
-        rpc_pb2.RPC(subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=f"t{n}") for n in range(6000)]).SerializeToString()
+        rpc_pb2.RPC(
+            subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=f"t{n}") for n in range(6000)]
+        ).SerializeToString()
     ),
 }
 

@@ -31,10 +31,26 @@ def test_identity(vector: dict[str, str]) -> None:
 def test_record(vector: dict[str, Any]) -> None:
     frame = bytes.fromhex(vector["frame"])
     record = envelope.open_frame(frame)
-    read = (record.id, record.kind, record.brief, record.author, record.seq, record.prev, record.at_ms, record.payload.hex())
+    read = (
+        record.id,
+        record.kind,
+        record.brief,
+        record.author,
+        record.seq,
+        record.prev,
+        record.at_ms,
+        record.payload.hex(),
+    )
     assert read == tuple(vector[name] for name in ("id", "kind", "brief", "author", "seq", "prev", "at", "payload"))
     author = identity.Identity(bytes.fromhex(vector["seed"]))
-    fields = (vector["kind"], vector["brief"], vector["seq"], vector["prev"], vector["at"], bytes.fromhex(vector["payload"]))
+    fields = (
+        vector["kind"],
+        vector["brief"],
+        vector["seq"],
+        vector["prev"],
+        vector["at"],
+        bytes.fromhex(vector["payload"]),
+    )
     assert envelope.seal(author, *fields).frame == frame
 
 
@@ -77,4 +93,6 @@ def test_the_maker_would_write_the_same_files() -> None:
     assert spec.loader is not None
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
-    assert {name: maker.text_of(name) for name in maker.VECTORS} == {p.name: p.read_text() for p in FOLDER.glob("*.json")}
+    assert {name: maker.text_of(name) for name in maker.VECTORS} == {
+        p.name: p.read_text() for p in FOLDER.glob("*.json")
+    }

@@ -8,10 +8,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from node.corpus import find_shards, prepare_corpus
-from node.documents import CorpusError, Document, documents_sha256
-from node.topic_file import TopicError, TopicFile, read_topic_file
-from node.topics import load_topic
+from node.topics.corpus import find_shards, prepare_corpus
+from node.topics.documents import CorpusError, Document, documents_sha256
+from node.topics.loading import load_topic
+from node.topics.topic_file import TopicError, TopicFile, read_topic_file
 
 SHARDS = ("train", "validation", "sealed")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.download import DiskError, DownloadError, RemoteFile, download, file_name
+from node.topics.download import DiskError, DownloadError, RemoteFile, download, file_name
 
 CONTENT = random.Random(7).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -1,4 +1,4 @@
-"""node/hardware.py: cores, memory and the name of the class numbers are compared in."""
+"""node/trials/hardware.py: cores, memory and the name of the class numbers are compared in."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.hardware import cuda_class, default_budget_seconds, detect, usable_cores, usable_memory_bytes
+from node.trials.hardware import cuda_class, default_budget_seconds, detect, usable_cores, usable_memory_bytes
 from swarm.brief import Budgets
 from swarm.finding import Track
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from node.curve_plot import RunPoint, curve_png, progress_png
-from node.patch import config_text, text_diff
-from node.report import RunMaterial, commit_message, commit_trailers, finding_json, run_files
-from node.results import open_results
-from node.run_words import run_folder
+from node.report.patch import config_text, text_diff
+from node.report.pictures import RunPoint, curve_png, progress_png
+from node.report.run_files import RunMaterial, commit_message, commit_trailers, finding_json, run_files
+from node.report.run_words import run_folder
+from node.results.repository import open_results
 from swarm.brief import Brief, Corpus, Shard, source_sha256
 from swarm.finding import CurvePoint, Finding, Proposal, Track, Trial, judge
 from swarm.ledger import Entry

@@ -13,8 +13,8 @@ import psutil
 import pytest
 import trio
 
-from node.git import mask_credentials
-from node.results import Results, ResultsError, branch_name, open_results
+from node.results.git import mask_credentials
+from node.results.repository import Results, ResultsError, branch_name, open_results
 
 ME = "12D3KooWCtoq5VmLMnQgNFdq3BBo3FkwNbMzfDKSBnhTKyFzv1aB"
 BRANCH = f"nodes/{ME}/pysource"
@@ -161,7 +161,7 @@ async def test_half_a_repository_is_completed(tmp_path):
 COMMIT_FOREVER = """
 import sys, trio
 from pathlib import Path
-from node.results import open_results
+from node.results.repository import open_results
 async def main(path, peer, number):
     results = open_results(Path(path), peer, "pysource")
     await results.prepare()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from node import shipped
-from node.topic_file import TopicError, read_topic_file
-from node.topics import adopt_topic, describe_topic, load_topic, shipped_topics
+from node.topics.loading import adopt_topic, describe_topic, load_topic, shipped_topics
+from node.topics.topic_file import TopicError, read_topic_file
 from swarm.brief import brief_id, decode_brief, encode_brief
 from swarm.words import SwarmError
 

@@ -1,4 +1,4 @@
-"""node/trainer.py with a real warm process: how trials end, and that nothing of them stays behind.
+"""node/trials/trainer.py with a real warm process: how trials end, and that nothing of them stays behind.
 
 The endings are gathered in one event loop, one after the other as a node would run them, and each test looks at one of
 them: starting the warm process costs seconds.
@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from node.hardware import Hardware
-from node.trainer import Job, LocalTrainer, Progress, TrialReport, _disk_problem
-from node.trial_output import LOG_BYTES
-from node.warm_process import TrainerError
+from node.trials.hardware import Hardware
+from node.trials.output import LOG_BYTES
+from node.trials.trainer import Job, LocalTrainer, Progress, TrialReport, _disk_problem
+from node.trials.warm_process import TrainerError
 from swarm.finding import Track
 from swarm.words import Outcome
 

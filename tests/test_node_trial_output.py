@@ -1,10 +1,10 @@
-"""node/trial_output.py: whatever a script prints, little is kept and nothing is believed that is no number."""
+"""node/trials/output.py: whatever a script prints, little is kept and nothing is believed that is no number."""
 
 import json
 
 import pytest
 
-from node.trial_output import LOG_BYTES, MAX_LINE_BYTES, TrialEvents, TrialLog, one_line, thin
+from node.trials.output import LOG_BYTES, MAX_LINE_BYTES, TrialEvents, TrialLog, one_line, thin
 from swarm.finding import CURVE_POINTS, CurvePoint
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from node.results import open_results
+from node.results.repository import open_results
 
 ME = "12D3KooWCtoq5VmLMnQgNFdq3BBo3FkwNbMzfDKSBnhTKyFzv1aB"
 BRANCH = f"nodes/{ME}/pysource"

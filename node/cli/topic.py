@@ -8,7 +8,7 @@ from rich.text import Text
 
 from node.cli.look import print_json, row, table
 from node.cli.options import json_option
-from node.topics import TopicSummary, describe_topic, shipped_topics
+from node.topics.loading import TopicSummary, describe_topic, shipped_topics
 from node.views import Json
 
 

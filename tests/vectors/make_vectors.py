@@ -122,7 +122,13 @@ def catchup_vectors() -> dict[str, object]:
     request = Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7})
     page = Page(tuple(record.frame for record in records()), more=True, addresses=ADDRESSES[:1])
     return {
-        "request": {"brief": BRIEF, "heads": dict(request.heads), "first": "", "end": "", "message": encode_request(request).hex()},
+        "request": {
+            "brief": BRIEF,
+            "heads": dict(request.heads),
+            "first": "",
+            "end": "",
+            "message": encode_request(request).hex(),
+        },
         "page": {
             "records": [frame.hex() for frame in page.frames],
             "more": True,

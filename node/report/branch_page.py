@@ -6,7 +6,7 @@ Owns the page's text. Everything that others wrote is made inert Markdown.
 import math
 from collections.abc import Mapping, Sequence
 
-from node.run_words import bpb_words, change_words, effect_words, result_words, run_folder
+from node.report.run_words import bpb_words, change_words, effect_words, result_words, run_folder
 from node.text import clean, markdown_escape
 from swarm.brief import Brief
 from swarm.finding import Finding

@@ -3,8 +3,8 @@
 import trio
 
 from node.events import Events
-from node.git import ResultsError
-from node.results import Results
+from node.results.git import ResultsError
+from node.results.repository import Results
 
 PUSH_SECONDS = 120.0
 RETRY_SECONDS = 300.0

@@ -19,9 +19,9 @@ from typing import Any, Protocol, cast
 
 import trio
 
-from node.hardware import Hardware, usable_memory_bytes
-from node.trial_output import Progress, TrialEvents, TrialLog, one_line, thin
-from node.warm_process import Ended, TrainerError, WarmProcess
+from node.trials.hardware import Hardware, usable_memory_bytes
+from node.trials.output import Progress, TrialEvents, TrialLog, one_line, thin
+from node.trials.warm_process import Ended, TrainerError, WarmProcess
 from swarm.finding import CurvePoint, Track, Trial
 from swarm.words import Config, Outcome
 

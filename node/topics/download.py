@@ -1,6 +1,6 @@
 """Getting one pinned file over HTTP: resume, retry, and a hash that decides whether it is the file.
 
-Synchronous: callers run it in a thread. Knows nothing of topics; what the bytes mean is `node/documents.py`.
+Synchronous: callers run it in a thread. Knows nothing of topics; what the bytes mean is `node/topics/documents.py`.
 An exception raised by the progress callback stops the download and leaves the part for the next start.
 """
 

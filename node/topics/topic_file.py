@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from node.download import file_name
+from node.topics.download import file_name
 from swarm.brief import Acceptance, Budgets
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, Parameter
 from swarm.words import SwarmError, Value
@@ -48,7 +48,7 @@ class WheelSource(Section):
     exclude: tuple[str, ...] = ()  # names of folders
     file_count: int = Field(ge=1)
     size_bytes: int = Field(ge=1)
-    sha256: Sha256  # of names and contents, see node/documents.py
+    sha256: Sha256  # of names and contents, see node/topics/documents.py
 
 
 class TextFormat(Section):

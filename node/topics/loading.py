@@ -1,7 +1,7 @@
 """Topics: from a name or a file to a brief and its shards.
 
-Owns finding topic files and putting briefs together. Text and shards are `node/corpus.py`, the file's shape is
-`node/topic_file.py`.
+Owns finding topic files and putting briefs together. Text and shards are `node/topics/corpus.py`, the file's shape is
+`node/topics/topic_file.py`.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from node import shipped
-from node.corpus import find_shards, prepare_corpus
-from node.documents import CorpusError
-from node.download import Progress
-from node.topic_file import (
+from node.topics.corpus import find_shards, prepare_corpus
+from node.topics.documents import CorpusError
+from node.topics.download import Progress
+from node.topics.topic_file import (
     DownloadSource,
     FilesSource,
     Source,

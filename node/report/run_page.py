@@ -5,7 +5,7 @@ Owns the page's text. Everything that others wrote is made inert Markdown.
 
 from collections.abc import Sequence
 
-from node.run_words import bpb_words, effect_words, result_words
+from node.report.run_words import bpb_words, effect_words, result_words
 from node.text import clean, markdown_escape
 from swarm.brief import Brief
 from swarm.finding import Finding

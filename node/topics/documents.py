@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from node.download import Progress, RemoteFile, download, file_name, file_sha256
-from node.topic_file import DownloadSource, FilesSource, Source, TextFormat, WheelSource
+from node.topics.download import Progress, RemoteFile, download, file_name, file_sha256
+from node.topics.topic_file import DownloadSource, FilesSource, Source, TextFormat, WheelSource
 from swarm.words import SwarmError
 
 FEW_DOCUMENTS = 100  # below this a split by document is a lottery, so documents are cut into blocks; guess

@@ -16,7 +16,7 @@ from typing import cast
 
 import trio
 
-from node.git import Git, GitFailed
+from node.results.git import Git, GitFailed
 
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name of a tree without files
 _STEPS_BACK = 200  # commits behind the branch that a work tree is still recognised at; guess with room

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 import trio
 
 from node.clock import wall_clock
-from node.git import Git, GitFailed, ResultsError, mask_credentials
+from node.results.git import Git, GitFailed, ResultsError, mask_credentials
+from node.results.work_tree import bring_along
 from node.text import clean
-from node.work_tree import bring_along
 from swarm.words import short
 
 __all__ = ["CommitEntry", "Results", "ResultsError", "branch_name", "open_results"]

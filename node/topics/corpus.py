@@ -1,7 +1,7 @@
 """The corpus on disk: documents split by the hash of their names, tokenized once, checked on every start.
 
 Owns `<cache>/<recipe hash>/{train,validation,sealed}.bin, manifest.json`. Where documents come from is
-`node/documents.py`; what a corpus is called in a brief is `swarm.brief.Corpus`.
+`node/topics/documents.py`; what a corpus is called in a brief is `swarm.brief.Corpus`.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from typing import Literal
 import psutil
 from pydantic import ValidationError
 
-from node.documents import CorpusError, Document, Place, fingerprint, read_documents
-from node.download import Progress, disk_error, file_sha256
-from node.topic_file import Pins, Split, TopicFile
+from node.topics.documents import CorpusError, Document, Place, fingerprint, read_documents
+from node.topics.download import Progress, disk_error, file_sha256
+from node.topics.topic_file import Pins, Split, TopicFile
 from swarm.brief import Corpus, Shard
 from swarm.words import Frozen, SwarmError
 

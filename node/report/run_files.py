@@ -9,12 +9,20 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from node.branch_page import branch_page
-from node.curve_plot import RunPoint, curve_png, progress_png
-from node.finding_json import finding_json
-from node.patch import config_text, text_diff
-from node.run_page import run_page
-from node.run_words import best_kept, bpb_words, change_words, result_words, run_folder, status, status_or_outcome
+from node.report.branch_page import branch_page
+from node.report.finding_json import finding_json
+from node.report.patch import config_text, text_diff
+from node.report.pictures import RunPoint, curve_png, progress_png
+from node.report.run_page import run_page
+from node.report.run_words import (
+    best_kept,
+    bpb_words,
+    change_words,
+    result_words,
+    run_folder,
+    status,
+    status_or_outcome,
+)
 from node.text import clean
 from swarm.brief import Brief
 from swarm.finding import CurvePoint

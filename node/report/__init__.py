@@ -1,0 +1,1 @@
+"""What a finding looks like: run folders, branch pages, pictures, JSON. Pure text rendering."""

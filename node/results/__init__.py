@@ -1,0 +1,1 @@
+"""The results repository: ordinary git, one branch for each node and topic."""
