@@ -5,7 +5,7 @@ Owns presentation only; every fact comes in as an event. Foreign text is cleaned
 
 import json
 import sys
-from collections import deque
+from datetime import datetime
 from typing import Literal, Protocol, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -72,7 +72,7 @@ class PlainLines:
     def show(self, event: Event) -> None:
         line = self._line(event)
         if line is not None:
-            stamp = event.at[11:19]
+            stamp = clock_time(event)
             for part in line.split("\n"):
                 _write(self._out, f"{stamp}  {part}")
 
@@ -172,117 +172,107 @@ def _write(out: TextIO, line: str) -> None:
 
 
 class LiveScreen:
-    """The view to leave open overnight: who we are, the current run, best so far, the last runs, peers, notices."""
+    """The view to leave open overnight: what happened scrolls by and stays, the current run is at the bottom."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._node: NodeStarted | None = None
-        self._listening: Listening | None = None
         self._trial: TrialStarted | None = None
         self._progress: TrialProgress | None = None
         self._evaluating = False
         self._preparing: Preparing | None = None
         self._best: float | None = None
-        self._recent: deque[FindingRecorded] = deque(maxlen=10)
-        self._heard: deque[FindingReceived] = deque(maxlen=4)
-        self._notices: deque[Notice] = deque(maxlen=4)
         self._peers: tuple[str, ...] = ()
-        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=False)
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=True)
         self._live.start()
 
     def show(self, event: Event) -> None:
         match event:
-            case NodeStarted():
-                self._node, self._preparing = event, None
-            case Listening():
-                self._listening = event
             case Preparing():
                 self._preparing = event
             case TrialStarted():
-                self._trial, self._progress, self._evaluating = event, None, False
+                self._preparing, self._trial, self._progress, self._evaluating = None, event, None, False
             case TrialProgress():
                 self._progress = event
             case Evaluating():
                 self._evaluating = True
-            case FindingRecorded():
-                self._recent.append(event)
-                self._best, self._trial = event.best_val_bpb, None
-            case FindingReceived():
-                self._heard.append(event)
             case PeersChanged():
-                self._peers = event.peers
+                before, self._peers = frozenset(self._peers), event.peers
+                if line := describe_peers(before, frozenset(event.peers)):
+                    self._print(stamped(event, Text(line, style="cyan")))
+            case FindingRecorded():
+                self._best, self._trial = event.best_val_bpb, None
+                self._print(stamped(event, finding_line(event)))
+            case FindingReceived():
+                self._print(stamped(event, Text(describe(event) or "", style="cyan")))
             case Notice():
-                self._notices.append(event)
+                self._print(stamped(event, Text(event.text, style="yellow" if event.warning else "dim")))
+            case NodeStarted():
+                self._preparing = None
+                for label, value in header_rows(event):
+                    self._print(Text(f"{label:<9} ", style="dim").append(value, style="default"))
+            case Listening():
+                self._print(Text(f"{'ticket':<9} ", style="dim").append(event.ticket, style="cyan"))
+                self._print(Text("          others join with: swarm join TICKET", style="dim"))
             case Stopped():
                 self._trial = None
-                self._notices.append(Notice(text=stopped_line(event)))
+                self._print(stamped(event, Text(stopped_line(event), style="bold")))
             case _:
                 pass
 
     def close(self) -> None:
         self._live.stop()
 
+    def _print(self, line: Text) -> None:
+        """One line however long, so that what is copied from the terminal is whole."""
+        self._console.print(line, soft_wrap=True)
+
     def render(self) -> RenderableType:
-        parts = [self._header(), self._current(), self._runs(), self._swarm()]
-        parts += [Text(n.text, style="yellow" if n.warning else "dim") for n in self._notices]
-        return Group(*(part for part in parts if part is not None))
-
-    def _header(self) -> RenderableType | None:
-        if self._node is None:
-            return None
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        for label, value in header_rows(self._node):
-            table.add_row(label, Text(value))
-        if self._listening is not None:
-            table.add_row("ticket", Text(self._listening.ticket, style="cyan"))
-        return table
-
-    def _current(self) -> RenderableType | None:
-        if self._preparing is not None and self._node is None:
+        """What stands at the bottom: the current run, best so far, peers."""
+        if self._preparing is not None:
             total = f" of {self._preparing.total:,}" if self._preparing.total else ""
             return Text(f"{self._preparing.what}: {self._preparing.done:,}{total}")
         if self._trial is None:
             return Text("")
-        trial, progress = self._trial, self._progress
-        seconds = progress.seconds if progress else 0.0
+        peers = ", ".join(short(peer) for peer in self._peers[:6])
+        standing = Text("best so far ", style="dim").append("none" if self._best is None else _bpb(self._best), style="green")
+        standing.append(f"   peers {len(self._peers)}: {peers}" if self._peers else "   no peers yet", style="dim")
+        return Group(Text(""), trial_title(self._trial), self._bar(self._trial), standing)
+
+    def _bar(self, trial: TrialStarted) -> RenderableType:
+        progress = self._progress
+        seconds = min(progress.seconds if progress else 0.0, trial.budget_s)
         line = Table.grid(padding=(0, 2))
         line.add_row(
-            Text(f"#{trial.number}", style="bold"),
-            ProgressBar(total=trial.budget_s, completed=seconds, width=30),
-            Text("evaluating" if self._evaluating else f"{max(0.0, trial.budget_s - seconds):.0f} s left"),
+            ProgressBar(total=trial.budget_s, completed=trial.budget_s if self._evaluating else seconds, width=30),
+            Text("evaluating" if self._evaluating else f"{trial.budget_s - seconds:.0f} s left", style="bold"),
             Text(f"loss {progress.train_loss:.3f}" if progress else "starting"),
             Text(f"{progress.tokens_per_second:,.0f} tokens/s" if progress else ""),
         )
-        told = f", inspired by {len(trial.inspirations)} of peers" if trial.inspirations else ""
-        title = Text(f"{trial.title}  ", style="bold").append(
-            f"{trial.operator} by {trial.proposer}{told}", style="dim"
-        )
-        return Group(Text(""), title, line, Text(f"best so far {_bpb(self._best)}", style="green"), Text(""))
+        return line
 
-    def _runs(self) -> RenderableType | None:
-        if not self._recent:
-            return None
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name in ("run", "val_bpb", "effect"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("verdict", no_wrap=True)
-        table.add_column("what", ratio=1)
-        for run in reversed(self._recent):
-            effect = "" if run.effect is None else f"{-run.effect:+.4f}"
-            verdict = run.verdict if run.val_bpb is not None else run.outcome
-            number = "" if run.val_bpb is None else f"{run.val_bpb:.4f}"
-            what = Text(run.title).append(f"  {run.reason}" if run.reason else "", style="dim")
-            table.add_row(
-                f"#{run.number}", number, effect, Text(verdict, style=VERDICT_STYLES.get(verdict, "red")), what
-            )
-        return table
 
-    def _swarm(self) -> RenderableType:
-        peers = (
-            f"{len(self._peers)} peers: {', '.join(short(p) for p in self._peers[:6])}" if self._peers else "no peers"
-        )
-        lines = [Text(""), Text(peers, style="dim" if not self._peers else "")]
-        lines += [Text("  " + (describe(heard) or ""), style="cyan") for heard in self._heard]
-        return Group(*lines)
+def stamped(event: Event, text: Text) -> Text:
+    return Text(f"{clock_time(event)}  ", style="dim").append_text(text)
+
+
+def clock_time(event: Event) -> str:
+    """When it happened, by the clock of whoever looks."""
+    return datetime.fromisoformat(event.at).astimezone().strftime("%H:%M:%S")
+
+
+def trial_title(trial: TrialStarted) -> Text:
+    told = f", inspired by {len(trial.inspirations)} of peers" if trial.inspirations else ""
+    return Text(f"#{trial.number} {trial.title}  ", style="bold", no_wrap=True, overflow="ellipsis").append(
+        f"{trial.operator} by {trial.proposer}{told}", style="dim"
+    )
+
+
+def finding_line(event: FindingRecorded) -> Text:
+    """Aligned, so that a night of them reads as a table."""
+    verdict = event.verdict if event.val_bpb is not None else event.outcome
+    style = VERDICT_STYLES.get(verdict, "red")
+    number = "" if event.val_bpb is None else f"{event.val_bpb:.4f}"
+    effect = "" if event.effect is None else f"{-event.effect:+.4f}"
+    line = Text(f"#{event.number:<4} ").append(f"{verdict:<13}", style=style).append(f"{number:>8}  {effect:>8}  ")
+    line.append(event.title).append(f"  {event.reason}" if event.reason else "", style="dim")
+    return line.append("  new best", style="bold green") if event.is_best else line
