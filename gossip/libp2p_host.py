@@ -1,4 +1,4 @@
-"""A libp2p host and its pubsub, configured so that both can be trusted with strangers. One of the files that import libp2p.
+"""A libp2p host and its pubsub, configured so that both can be trusted with strangers. One of those that import libp2p.
 
 Every setting that differs from the library's default says what the default does. docs/protocol.md has those that peers
 have to agree on.

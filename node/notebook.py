@@ -4,6 +4,7 @@ Own findings are sealed here, stored here and announced from here; peers' record
 brief, stored and folded. The journal comes before everything that tells others.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -17,10 +18,13 @@ from node.text import clean
 from swarm.brief import Brief
 from swarm.finding import Finding, check_against, decode_finding, encode_finding
 from swarm.ledger import Entry, Ledger
-from swarm.words import BriefError, FindingId, MalformedRecord, PeerId
+from swarm.words import BriefError, FindingId, MalformedRecord, PeerId, SwarmError
 
-KINDS_STORED = frozenset({"finding", "brief", "claim", "replay", "note"})  # kinds of protocol 1; others are not kept
 MAX_INSPIRATIONS_WAITING = 256  # newest kept; a proposer is told of sixteen at most
+
+
+class CopiedIdentity(SwarmError):
+    """Two nodes run with one key."""
 
 
 class Notebook:
@@ -28,13 +32,12 @@ class Notebook:
         self.brief = brief
         self.me = PeerId(identity.peer_id)
         self.journal = journal
-        self.ledger = Ledger(brief.acceptance)
+        self.ledger = ledger_of(brief, journal.records())
         self._identity = identity
         self._events = events
         self._waiting: deque[Entry] = deque(maxlen=MAX_INSPIRATIONS_WAITING)
         self._on_own: list[Callable[[], None]] = []
-        for record in journal.records():
-            self._fold(record)
+        self._said_own_came_back = False
 
     # --- ours -----------------------------------------------------------------------------------------------------
 
@@ -53,7 +56,11 @@ class Notebook:
 
     def append_own(self, record: Record, commit: str) -> Entry:
         """Store a record of ours that is committed in the results repository; from here on it is told to others."""
-        self.journal.append(record, received=wall_clock(), own=True)
+        if not self.journal.append(record, received=wall_clock(), own=True):
+            raise CopiedIdentity(
+                f"another node writes with the key of this one (record {record.seq} of {self.me} exists twice): stop one "
+                "of the two, and move identity.key of a copied home away so that it becomes a node of its own"
+            )
         self.journal.journal.remember_commit(record.id, commit)
         entry = self._fold(record)
         assert entry is not None, f"our own record {record.id} does not decode"
@@ -75,30 +82,32 @@ class Notebook:
 
     def receive(self, record: Record) -> Refusal | None:
         """Check a peer's record against the brief, store it, fold it. Otherwise the refusal with its reason."""
-        refusal = self._refusal(record)
-        if refusal is not None:
-            return refusal
-        self.journal.append(record, received=wall_clock(), own=False)
-        entry = self._fold(record)
-        if entry is not None and entry.author != self.me:
-            self._waiting.append(entry)
-            self._events.emit(_received(entry))
-        return None
-
-    def _refusal(self, record: Record) -> Refusal | None:
         held = self.journal.at(record.author, record.seq)
         if held == record.id:
             return Refusal(RefusalReason.KNOWN, f"record {record.id} is in the journal")
         if held is not None:
             return Refusal(RefusalReason.EQUIVOCATION, f"{record.author} signed two records number {record.seq}")
-        if record.kind not in KINDS_STORED:
-            return Refusal(RefusalReason.CONTENT, f"kind {clean(record.kind, 20)!r} is not one of this version")
-        if record.kind == "finding":
-            try:
-                check_against(self.brief, decode_finding(record.payload))
-            except (MalformedRecord, BriefError) as error:
-                return Refusal(RefusalReason.CONTENT, str(error))
+        # Stored whatever it says: a log with a gap could never be handed on.
+        self.journal.append(record, received=wall_clock(), own=False)
+        try:
+            entry = self._fold(record)
+        except (MalformedRecord, BriefError) as error:
+            return Refusal(RefusalReason.CONTENT, str(error))
+        if record.author == self.me:
+            self._say_own_came_back()
+        elif entry is not None:
+            self._waiting.append(entry)
+            self._events.emit(_received(entry))
         return None
+
+    def _say_own_came_back(self) -> None:
+        if not self._said_own_came_back:
+            self._said_own_came_back = True
+            self._events.notice(
+                "peers hold findings of this node that were missing here; they are taken back. If this home was not "
+                "restored from a backup, another node runs with a copy of its key: stop one of the two",
+                warning=True,
+            )
 
     def drain(self, limit: int = 16) -> tuple[Entry, ...]:
         """Peers' findings that came since the last call, the newest `limit` of them."""
@@ -110,23 +119,36 @@ class Notebook:
         """Return drained findings that no proposal used after all."""
         self._waiting.extendleft(reversed(tuple(entries)))
 
-    def entry_of(self, record: Record) -> Entry:
-        """A finding's record as an entry. Raises MalformedRecord."""
-        return Entry(
-            id=FindingId(record.id),
-            author=PeerId(record.author),
-            seq=record.seq,
-            at_ms=record.at_ms,
-            finding=decode_finding(record.payload),
-        )
-
     def _fold(self, record: Record) -> Entry | None:
-        """Into the ledger; None for kinds the ledger does not hold."""
+        """Into the ledger; None for kinds the ledger does not hold. Raises MalformedRecord, BriefError."""
         if record.kind != "finding":
             return None
-        entry = self.entry_of(record)
+        entry = entry_of(record, self.brief)
         self.ledger.apply(entry)
         return entry
+
+
+def entry_of(record: Record, brief: Brief) -> Entry:
+    """A finding's record as an entry of its brief's ledger. Raises MalformedRecord, BriefError."""
+    finding = decode_finding(record.payload)
+    check_against(brief, finding)
+    return Entry(
+        id=FindingId(record.id),
+        author=PeerId(record.author),
+        seq=record.seq,
+        at_ms=record.at_ms,
+        finding=finding,
+    )
+
+
+def ledger_of(brief: Brief, records: Iterable[Record]) -> Ledger:
+    """What a brief's records say, leaving aside those that say nothing valid."""
+    ledger = Ledger(brief.acceptance)
+    for record in records:
+        if record.kind == "finding":
+            with contextlib.suppress(MalformedRecord, BriefError):
+                ledger.apply(entry_of(record, brief))
+    return ledger
 
 
 def _received(entry: Entry) -> FindingReceived:

@@ -9,7 +9,7 @@ import trio
 from gossip.envelope import Record, open_frame
 from gossip.refusal import Refused
 from node.events import Events
-from node.notebook import Notebook
+from node.notebook import Notebook, entry_of
 from node.report.run_files import RunMaterial, commit_message, commit_trailers, run_files
 from node.results.repository import Results, ResultsError
 from node.trials.trainer import TrialReport
@@ -53,7 +53,7 @@ class Recorder:
 
     def _material(self, record: Record, report: TrialReport) -> RunMaterial:
         ledger = self._notebook.ledger
-        entry = self._notebook.entry_of(record)
+        entry = entry_of(record, self._notebook.brief)
         proposal = entry.finding.proposal
         return RunMaterial(
             entry=entry,

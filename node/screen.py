@@ -234,7 +234,8 @@ class LiveScreen:
         if self._trial is None:
             return Text("")
         peers = ", ".join(short(peer) for peer in self._peers[:6])
-        standing = Text("best so far ", style="dim").append("none" if self._best is None else _bpb(self._best), style="green")
+        best = "none" if self._best is None else _bpb(self._best)
+        standing = Text("best so far ", style="dim").append(best, style="green")
         standing.append(f"   peers {len(self._peers)}: {peers}" if self._peers else "   no peers yet", style="dim")
         return Group(Text(""), trial_title(self._trial), self._bar(self._trial), standing)
 

@@ -12,15 +12,16 @@ from typing import Any
 from gossip.identity import load_or_create
 from node.home import Home
 from node.journal import Journal
+from node.notebook import ledger_of
 from node.report.finding_json import finding_json
 from node.report.patch import text_diff
 from node.results.repository import Results, open_results
 from node.text import clean
 from swarm.brief import Brief
-from swarm.finding import Track, decode_finding
+from swarm.finding import Track
 from swarm.ledger import Entry, Ledger
 from swarm.space import changes
-from swarm.words import BriefId, FindingId, PeerId, SwarmError
+from swarm.words import BriefId, PeerId, SwarmError
 
 Json = dict[str, Any]  # Any: a JSON document
 
@@ -70,18 +71,7 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
     try:
         state = home.read_state()
         brief_id, brief = _choose_brief(home, state, journal, topic)
-        ledger = Ledger(brief.acceptance)
-        for record in journal.of(brief_id).records():
-            if record.kind == "finding":
-                ledger.apply(
-                    Entry(
-                        id=FindingId(record.id),
-                        author=PeerId(record.author),
-                        seq=record.seq,
-                        at_ms=record.at_ms,
-                        finding=decode_finding(record.payload),
-                    )
-                )
+        ledger = ledger_of(brief, journal.of(brief_id).records())
         me = PeerId(load_or_create(home.key).peer_id)
         yield Archive(home, state, me, brief_id, brief, ledger, journal.commits())
     finally:
