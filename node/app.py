@@ -11,7 +11,7 @@ from typing import Literal
 
 import trio
 
-from gossip.addresses import parse_dialable
+from gossip.addresses import parse_address, parse_dialable
 from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
@@ -26,6 +26,7 @@ from node.network import Network, NetworkSettings
 from node.notebook import Notebook
 from node.proposers.auto import make_proposer
 from node.proposers.classic import Classic
+from node.proposers.port import Proposer
 from node.recording import Recorder, recover
 from node.research import Lab, research
 from node.results.pushing import Pusher
@@ -69,18 +70,21 @@ async def run_node(launch: Launch, screen: Screen) -> None:
     """Run until there is a reason to stop. Raises SwarmError or GossipError for expected failures."""
     events = Events()
     events.listen(screen.show)
+    settings, proposer = _settings(launch), _proposer(launch, events)
     launch.home.create()
     with launch.home.lock():
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_stop_on_signal, nursery.cancel_scope, events)
-                await _work(launch, events)
+                work = trio.CancelScope()  # of its own: signals are heard until the work has ended, too
+                nursery.start_soon(_stop_on_signal, work, events, screen)
+                with work:
+                    await _work(launch, events, settings, proposer)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _reason(group) from None
 
 
-async def _work(launch: Launch, events: Events) -> None:
+async def _work(launch: Launch, events: Events, settings: NetworkSettings, proposer: Proposer) -> None:
     identity = load_or_create(launch.home.key)
     topic = await _load_topic(launch, events)
     hardware = await trio.to_thread.run_sync(detect)
@@ -89,7 +93,7 @@ async def _work(launch: Launch, events: Events) -> None:
     launch.home.save_brief(topic.brief_id, topic.brief_bytes)
     journal = Journal(launch.home.journal)
     try:
-        await Node(launch, events, identity, topic, hardware, track, journal).run()
+        await Node(launch, events, identity, topic, hardware, track, journal, settings, proposer).run()
     finally:
         journal.close()
 
@@ -129,6 +133,8 @@ class Node:
         hardware: Hardware,
         track: Track,
         journal: Journal,
+        settings: NetworkSettings,
+        proposer: Proposer,
     ) -> None:
         self._launch = launch
         self._events = events
@@ -142,8 +148,8 @@ class Node:
         events.listen(self._state.hear, first=True)
         self._notebook = Notebook(topic.brief, journal.of(topic.brief_id), identity, events)
         self._results = open_results(home.results, identity.peer_id, topic.brief.name, self._name)
-        self._network = Network(home, identity, self._notebook, _settings(launch), events)
-        self._proposer = make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text))
+        self._network = Network(home, identity, self._notebook, settings, events)
+        self._proposer = proposer
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         self._lab = Lab(
             name=self._name,
@@ -171,7 +177,13 @@ class Node:
                     nursery.start_soon(self._pusher.run)
                 reason = await self._research(nursery)
                 await self._network.flush()
+                if self._pusher is not None:
+                    await self._pusher.flush()
                 nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if isinstance(failure := _reason(group), SwarmError | GossipError):
+                reason = str(failure)
+            raise
         finally:
             self._say_goodbye(reason)
 
@@ -234,22 +246,34 @@ class Node:
 
 def _settings(launch: Launch) -> NetworkSettings:
     """Checked here, before anything starts: an address nobody can dial is a usage error."""
-    for address in launch.bootstrap:
-        try:
-            parse_dialable(address)
-        except GossipError as error:
-            raise UsageError(f"--bootstrap: {error}") from None
+    for option, addresses, parse in (
+        ("--listen", launch.listen, parse_address),
+        ("--bootstrap", launch.bootstrap, parse_dialable),
+    ):
+        for address in addresses:
+            try:
+                parse(address)
+            except GossipError as error:
+                raise UsageError(f"{option}: {error}") from None
     joined = launch.ticket.addresses if launch.ticket else ()
     return NetworkSettings(
         listen=launch.listen, bootstrap=(*joined, *launch.bootstrap), mdns=launch.mdns, ticket_file=launch.ticket_file
     )
 
 
-async def _stop_on_signal(scope: trio.CancelScope, events: Events) -> None:
+def _proposer(launch: Launch, events: Events) -> Proposer:
+    try:
+        return make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text))
+    except SwarmError as error:
+        raise UsageError(str(error)) from None
+
+
+async def _stop_on_signal(scope: trio.CancelScope, events: Events, screen: Screen) -> None:
     """The first signal stops cleanly, a second one at once."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             if scope.cancel_called:
+                screen.close()  # a terminal gets its cursor back
                 os._exit(130)
             word = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
             events.notice(f"{word}: stopping; what was found is safe")

@@ -28,6 +28,10 @@ class HomeError(SwarmError):
     """The home directory cannot be used as asked."""
 
 
+class NoHome(HomeError):
+    """The directory that was named is no home and cannot become one: wrong usage."""
+
+
 def default_home() -> Path:
     return Path(platformdirs.user_data_dir("research-swarm"))
 
@@ -47,20 +51,24 @@ class Home:
         self._lock = self.path / "lock"
 
     def create(self) -> None:
-        """Make the directories, readable by their owner only. Raises HomeError in one sentence."""
+        """Make the directories, readable by their owner only. Raises NoHome in one sentence."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             for directory in (self.briefs, self.corpora, self.scratch):
                 directory.mkdir(exist_ok=True)
         except OSError as error:
-            raise HomeError(
+            raise NoHome(
                 f"cannot use {self.path} as a home: {error.strerror}; choose a writable directory with --home"
             ) from None
 
     def require(self) -> None:
-        """Raise HomeError unless a node has been here before."""
-        if not self.key.exists():
-            raise HomeError(f"no node has run in {self.path} yet; start one with: swarm launch --home {self.path}")
+        """Raise NoHome unless a node has been here before."""
+        try:
+            found = self.key.exists()
+        except OSError as error:
+            raise NoHome(f"cannot read {self.path}: {error.strerror}; choose another directory with --home") from None
+        if not found:
+            raise NoHome(f"no node has run in {self.path} yet; start one with: swarm launch --home {self.path}")
 
     @contextlib.contextmanager
     def lock(self) -> Generator[None]:
@@ -82,8 +90,9 @@ class Home:
                     f"another node (process {owner or 'unknown'}) is running in {self.path}; "
                     "stop it, or give this one its own directory with --home"
                 ) from None
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            with contextlib.suppress(OSError):  # a full disk: the lock holds without the number of its owner
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(handle)

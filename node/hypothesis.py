@@ -29,6 +29,7 @@ class Hypotheses:
         self._stand_in = stand_in
         self._max_inspirations = max_inspirations
         self._ready: Proposal | None = None
+        self._told: tuple[Entry, ...] = ()  # peers' findings that were drained for the ready one
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
         self._asking = False
         self._answered = trio.Event()
@@ -42,6 +43,7 @@ class Hypotheses:
         inspirations = self._notebook.drain(self._max_inspirations)
         try:
             self._ready = await self._proposer.propose(self._request(best, inspirations))
+            self._told = inspirations
         except BaseException:
             self._notebook.put_back(inspirations)
             raise
@@ -62,10 +64,11 @@ class Hypotheses:
         if self._asking:
             with trio.move_on_after(PATIENCE_SECONDS):
                 await self._answered.wait()
-        proposal, self._ready = self._ready, None
+        (proposal, told), self._ready, self._told = (self._ready, self._told), None, ()
         if proposal is not None:
             proposal = rebase(proposal, self._notebook, best)
         if proposal is None or proposal.key in self._tried():
+            self._notebook.put_back(told)  # nobody has used them
             inspirations = self._notebook.drain(self._max_inspirations)
             proposal = await self._stand_in.propose(self._request(best, inspirations))
         return proposal

@@ -27,11 +27,13 @@ from node.events import Events, Listening, PeersChanged
 from node.home import Home, write_atomically
 from node.journal import JournalError
 from node.notebook import Notebook
+from node.text import clean
 from swarm.brief import topic_name
 from swarm.words import BriefId, short
 
 SAVE_SECONDS = 30.0  # between two writings of the address book
 FLUSH_SECONDS = 3.0  # at most, at the end of a run, for the last finding to reach a peer
+MAX_NOTICE_CHARACTERS = 1000  # of a notice with words that a peer or the library chose
 SETTLE_SECONDS = 0.3  # from the library's queue to the wire
 
 
@@ -127,9 +129,11 @@ class Network:
             case heard.NetworkFailed():
                 self._peers.clear()
                 self._events.emit(PeersChanged(peers=()))
-                self._events.notice(str(event), warning=True)
+                self._events.notice(clean(str(event), MAX_NOTICE_CHARACTERS), warning=True)
+            case heard.BootstrapReached() | heard.NetworkBack():
+                self._events.notice(str(event))
             case _:
-                self._events.notice(str(event), warning=True)
+                self._events.notice(clean(str(event), MAX_NOTICE_CHARACTERS), warning=True)
 
     def _listening(self, addresses: tuple[str, ...]) -> None:
         brief = self._notebook.brief

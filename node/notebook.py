@@ -58,8 +58,8 @@ class Notebook:
         """Store a record of ours that is committed in the results repository; from here on it is told to others."""
         if not self.journal.append(record, received=wall_clock(), own=True):
             raise CopiedIdentity(
-                f"another node writes with the key of this one (record {record.seq} of {self.me} exists twice): stop one "
-                "of the two, and move identity.key of a copied home away so that it becomes a node of its own"
+                f"another node writes with the key of this one (record {record.seq} of {self.me} exists twice): stop "
+                "one of the two, and move identity.key of a copied home away so that it becomes a node of its own"
             )
         self.journal.journal.remember_commit(record.id, commit)
         entry = self._fold(record)
@@ -117,7 +117,7 @@ class Notebook:
 
     def put_back(self, entries: Iterable[Entry]) -> None:
         """Return drained findings that no proposal used after all."""
-        self._waiting.extendleft(reversed(tuple(entries)))
+        self._waiting = deque([*entries, *self._waiting], maxlen=MAX_INSPIRATIONS_WAITING)
 
     def _fold(self, record: Record) -> Entry | None:
         """Into the ledger; None for kinds the ledger does not hold. Raises MalformedRecord, BriefError."""

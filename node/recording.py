@@ -85,7 +85,15 @@ async def recover(notebook: Notebook, results: Results, events: Events) -> int:
         except (Refused, ResultsError) as error:
             events.notice(f"commit {commit.hash[:10]} holds no valid record ({error}); left aside", warning=True)
             continue
-        if record.author == notebook.me and record.brief == notebook.journal.brief:
+        if record.author != notebook.me or record.brief != notebook.journal.brief:
+            continue
+        held = notebook.journal.at(record.author, record.seq)
+        if held is None:
             notebook.append_own(record, commit.hash)
             found += 1
+        elif held == record.id:  # killed after the journal had the record, before it had the commit
+            notebook.journal.journal.remember_commit(record.id, commit.hash)
+        else:
+            text = f"commit {commit.hash[:10]} has another record {record.seq} of ours than the journal; left aside"
+            events.notice(text, warning=True)
     return found

@@ -32,6 +32,7 @@ from node.events import (
 from swarm.words import short
 
 PLAIN_PROGRESS_SECONDS = 30.0  # between two plain lines of one trial
+BAR_COLUMNS = 30
 VERDICT_STYLES = {"keep": "bold green", "inconclusive": "yellow", "discard": "dim"}
 
 
@@ -163,11 +164,11 @@ def _bpb(value: float | None) -> str:
 
 
 def _write(out: TextIO, line: str) -> None:
-    """A closed pipe (`swarm launch | head`) ends the output, not the research."""
+    """A closed pipe (`swarm launch | head`) or a full disk ends the output, not the research."""
     try:
         out.write(line + "\n")
         out.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):
         pass
 
 
@@ -235,7 +236,7 @@ class LiveScreen:
             return Text("")
         peers = ", ".join(short(peer) for peer in self._peers[:6])
         best = "none" if self._best is None else _bpb(self._best)
-        standing = Text("best so far ", style="dim").append(best, style="green")
+        standing = Text("best so far ", style="dim", no_wrap=True, overflow="ellipsis").append(best, style="green")
         standing.append(f"   peers {len(self._peers)}: {peers}" if self._peers else "   no peers yet", style="dim")
         return Group(Text(""), trial_title(self._trial), self._bar(self._trial), standing)
 
@@ -243,8 +244,11 @@ class LiveScreen:
         progress = self._progress
         seconds = min(progress.seconds if progress else 0.0, trial.budget_s)
         line = Table.grid(padding=(0, 2))
+        line.add_column(max_width=BAR_COLUMNS)  # gives way on a narrow terminal, words and numbers do not
+        for _ in range(3):
+            line.add_column(no_wrap=True)
         line.add_row(
-            ProgressBar(total=trial.budget_s, completed=trial.budget_s if self._evaluating else seconds, width=30),
+            ProgressBar(total=trial.budget_s, completed=trial.budget_s if self._evaluating else seconds),
             Text("evaluating" if self._evaluating else f"{trial.budget_s - seconds:.0f} s left", style="bold"),
             Text(f"loss {progress.train_loss:.3f}" if progress else "starting"),
             Text(f"{progress.tokens_per_second:,.0f} tokens/s" if progress else ""),

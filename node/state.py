@@ -69,7 +69,8 @@ class StateFile:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._share = TrainingShare()
-        self._state: dict[str, Any] = {}  # Any: JSON
+        # Any: JSON. The port outlives a start that never came to listen: tickets that others hold name it.
+        self._state: dict[str, Any] = {key: value for key, value in home.read_state().items() if key == "port"}
         self._dirty = trio.Event()
 
     @property

@@ -44,11 +44,20 @@ class Archive:
 
     @property
     def track(self) -> Track | None:
-        """The track this node last worked on."""
-        state = self.state
-        if "hardware_class" not in state or "budget_s" not in state:
-            return None
-        return Track(hardware_class=state["hardware_class"], budget_seconds=float(state["budget_s"]))
+        """The track this node last worked on in this topic."""
+        state, own = self.state, self.ledger.entries(author=self.me)
+        if self.is_latest and "hardware_class" in state and "budget_s" in state:
+            return Track(hardware_class=state["hardware_class"], budget_seconds=float(state["budget_s"]))
+        return own[-1].finding.track if own else None
+
+    @property
+    def is_latest(self) -> bool:
+        """The state file speaks of this topic, not of another one that the node worked on later."""
+        return self.state.get("brief_id", self.brief_id) == self.brief_id
+
+    @property
+    def running(self) -> bool:
+        return self.is_latest and self.home.running()
 
     def results(self) -> Results:
         return open_results(self.home.results, self.me, self.brief.name)
@@ -92,16 +101,16 @@ def _choose_brief(home: Home, state: Json, journal: Journal, topic: str | None) 
 
 
 def status(archive: Archive) -> Json:
-    state, running = archive.state, archive.home.running()
-    track = archive.track
+    running, track = archive.running, archive.track
+    state = archive.state if archive.is_latest else {}
     best = archive.ledger.branch_best(archive.me, track) if track else None
     return {
         "peer_id": archive.me,
-        "name": state.get("name", ""),
+        "name": archive.state.get("name", ""),
         "topic": archive.brief.name,
         "brief_id": archive.brief_id,
-        "hardware_class": state.get("hardware_class"),
-        "budget_s": state.get("budget_s"),
+        "hardware_class": track.hardware_class if track else None,
+        "budget_s": track.budget_seconds if track else None,
         "proposer": state.get("proposer"),
         "home": str(archive.home.path),
         "results_repository": str(archive.home.results),
@@ -173,16 +182,21 @@ async def branches(archive: Archive) -> Json:
 
 
 def ticket(archive: Archive) -> Json:
+    if not archive.is_latest:
+        raise NothingFound(
+            f"the node in {archive.home.path} last worked on another topic; for a ticket of this one start it with: "
+            f"swarm launch --topic {archive.brief.name}"
+        )
     text = archive.state.get("ticket")
     if not text:
         raise NothingFound(f"the node in {archive.home.path} has not listened yet; start it with: swarm launch")
-    return {"ticket": text, "running": archive.home.running()}
+    return {"ticket": text, "running": archive.running}
 
 
 def find(archive: Archive, reference: str) -> Entry:
     """A finding by own run number ('7' or '#7'), by id, or by the beginning of an id."""
     number = reference.removeprefix("#")
-    if number.isdigit() and len(number) < 7:
+    if number.isascii() and number.isdigit() and len(number) < 7:
         for entry in archive.ledger.entries(author=archive.me):
             if entry.finding.number == int(number):
                 return entry

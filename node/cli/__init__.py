@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 an expected failure said in one sentence, 2 wrong usage, 1
 """
 
 import os
+import select
 import sys
 
 import click
@@ -14,6 +15,8 @@ from node.cli.launch import join, launch
 from node.cli.look import branches, diff, leaderboard, log, show, status, ticket
 from node.cli.topic import topic
 from node.cli.trouble import doctor
+from node.home import NoHome
+from node.topics.topic_file import TopicError
 from swarm.words import SwarmError
 
 
@@ -29,8 +32,19 @@ for command in (launch, join, ticket, status, leaderboard, branches, log, show, 
 
 def main() -> None:
     """Run the command line; expected failures become one sentence on standard error."""
+    stdout = _standard_output()
     try:
-        swarm.main(standalone_mode=False)
+        _run(stdout)
+    finally:
+        if stdout is not None:
+            os.close(stdout)
+
+
+def _run(stdout: int | None) -> None:
+    try:
+        swarm.main(prog_name="swarm", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that has gone is no error, and not at the interpreter's end
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(2)
@@ -43,13 +57,32 @@ def main() -> None:
     except click.ClickException as error:
         click.echo(f"swarm: {error.format_message()}", err=True)
         sys.exit(1)
-    except UsageError as error:
+    except (UsageError, TopicError, NoHome) as error:
         click.echo(f"swarm: {error}", err=True)
         sys.exit(2)
     except (SwarmError, GossipError) as error:
         click.echo(f"swarm: {error}", err=True)
         sys.exit(1)
+    except SystemExit as end:
+        # click and rich end with 1 when nobody reads any more, which is no failure.
+        sys.exit(0 if end.code == 1 and _reader_has_gone(stdout) else end.code)
     except BrokenPipeError:
         # The reader has gone (`swarm log | head`); keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+
+
+def _standard_output() -> int | None:
+    """A descriptor of our own for it: rich puts /dev/null in its place when the reader goes."""
+    try:
+        return os.dup(1)
+    except OSError:  # closed by whoever started us
+        return None
+
+
+def _reader_has_gone(stdout: int | None) -> bool:
+    if stdout is None:
+        return False
+    pipe = select.poll()
+    pipe.register(stdout, 0)
+    return any(state & select.POLLERR for _, state in pipe.poll(0))

@@ -1,9 +1,10 @@
 """`swarm launch` and `swarm join`: start a node."""
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import click
 import trio
@@ -27,6 +28,16 @@ def parse_until(value: str, now: datetime) -> datetime:
         return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
     moment = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
     return moment if moment > now else moment + timedelta(days=1)
+
+
+class BudgetType(click.FloatRange):
+    name = "SECONDS"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = super().convert(cast("float", value), param, ctx)  # really text; click names the type it will have
+        if math.isnan(seconds):  # no comparison with a bound is false for it
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
 
 
 class UntilType(click.ParamType[datetime]):
@@ -59,7 +70,7 @@ def node_options(command: F) -> F:
     """Options that launch and join share."""
     options = [
         home_option,
-        click.option("--budget", type=click.FloatRange(min=1, max=MAX_BUDGET_SECONDS), metavar="SECONDS",
+        click.option("--budget", type=BudgetType(min=1, max=MAX_BUDGET_SECONDS), metavar="SECONDS",
                      help="Seconds of one trial; by default what the topic says for this hardware."),
         click.option("--max-experiments", type=click.IntRange(min=1), metavar="N", help="Stop after N experiments."),
         click.option("--until", type=UntilType(), help="Stop at a time: 07:30, or RFC 3339."),

@@ -165,7 +165,7 @@ def branches(home: Home, topic: str | None, as_json: bool) -> None:
         made.add_row(*row(branch["name"], branch["findings"], bpb(branch["best"]), head))
     console = Console()
     console.print(made)
-    console.print(f"browse them with git in {home.results}", style="dim")
+    console.print(Text(f"browse them with git in {home.results}", style="dim"), soft_wrap=True)
 
 
 @click.command()

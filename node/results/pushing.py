@@ -8,6 +8,7 @@ from node.results.repository import Results
 
 PUSH_SECONDS = 120.0
 RETRY_SECONDS = 300.0
+FLUSH_SECONDS = 10.0  # at most, at the end of a run, for the last finding to reach the remote
 
 
 class Pusher:
@@ -17,15 +18,26 @@ class Pusher:
         self._events = events
         self._wanted = trio.Event()
         self._failing = False
+        self._pushing = False
 
     def wake(self) -> None:
         self._wanted.set()
 
+    async def flush(self) -> None:
+        """Give what is not pushed yet a moment to leave, if pushing works at all."""
+        with trio.move_on_after(FLUSH_SECONDS):
+            while not self._failing and (self._pushing or self._wanted.is_set()):  # noqa: ASYNC110 - git wakes nobody
+                await trio.sleep(0.05)
+
     async def run(self) -> None:
+        if await self._results.head() is not None:
+            self.wake()  # the last start may have ended before its last push
         while True:
             await self._wanted.wait()
-            self._wanted = trio.Event()
-            if not await self._push():
+            self._wanted, self._pushing = trio.Event(), True
+            pushed = await self._push()
+            self._pushing = False
+            if not pushed:
                 with trio.move_on_after(RETRY_SECONDS):
                     await self._wanted.wait()
                 self._wanted.set()

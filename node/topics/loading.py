@@ -20,7 +20,6 @@ from node.topics.topic_file import (
     SpaceFile,
     TopicError,
     TopicFile,
-    closest,
     read_space_file,
     read_topic_file,
 )
@@ -146,8 +145,8 @@ def _locate(reference: str) -> Path:
     names = shipped_topics()
     if reference not in names:
         raise TopicError(
-            f"unknown topic {reference!r}; {closest(reference, names)} (known: {', '.join(names)}; "
-            "your own: the path of a .toml file)"
+            f"unknown topic {reference!r}; known are {', '.join(names)}; "
+            "one of your own goes by the path of its .toml file"
         )
     return shipped.configs() / "topics" / f"{reference}.toml"
 

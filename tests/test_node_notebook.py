@@ -1,0 +1,265 @@
+"""The notebook gives the same ledger whatever the order records come in, and refuses the rest with the right reason."""
+
+import random
+import tempfile
+from pathlib import Path
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import TRACK, make_brief, make_finding
+from small_lab import ALICE, BOB, BRIEF, ME, PeerLog, notebook_at
+
+from gossip.envelope import seal
+from gossip.refusal import RefusalReason
+from node.events import Events, FindingReceived, Notice
+from node.journal import JournalError
+from node.notebook import MAX_INSPIRATIONS_WAITING, CopiedIdentity
+from swarm.finding import encode_finding
+
+
+@pytest.fixture
+def heard():
+    return []
+
+
+@pytest.fixture
+def notebook(tmp_path, heard):
+    events = Events()
+    events.listen(heard.append)
+    notebook = notebook_at(tmp_path / "journal.sqlite", events)
+    yield notebook
+    notebook.journal.validate()
+    notebook.journal.journal.close()
+
+
+def some_logs():
+    """Three authors, two of whom ran the same thing, one crash, one claim (a kind the ledger does not hold)."""
+    mine, alice, bob = PeerLog(ME), PeerLog(ALICE), PeerLog(BOB)
+    for width in (64, 96, 128):
+        mine.finding(2.3 - width / 1000, width=width)
+    alice.finding(2.3, width=64)
+    alice.sign(b"not looked at", kind="claim")
+    alice.finding(None, width=200)
+    bob.finding(2.31, width=64)
+    bob.finding(1.5, width=96)
+    return [*mine.records, *alice.records, *bob.records]
+
+
+RECORDS = some_logs()
+
+
+def view(notebook) -> object:
+    """All that can be asked of a ledger."""
+    ledger = notebook.ledger
+    return (
+        [(entry.id, ledger.standing(entry)) for entry in ledger.entries()],
+        [entry.id for entry in ledger.measured(track=TRACK)],
+        ledger.tried(TRACK),
+        [entry.id for entry in notebook.own()],
+        notebook.next_number(),
+        notebook.journal.heads(),
+    )
+
+
+def view_after(records, own_at: int | None = None) -> object:
+    """The view after these records, the journal closed and opened again in between if `own_at` says where."""
+    with tempfile.TemporaryDirectory() as folder:
+        notebook = notebook_at(Path(folder) / "journal.sqlite")
+        for position, record in enumerate(records):
+            if position == own_at:
+                notebook.journal.journal.close()
+                notebook = notebook_at(Path(folder) / "journal.sqlite")
+            refusal = notebook.receive(record)
+            assert refusal is None or refusal.reason is RefusalReason.KNOWN
+        notebook.journal.validate()
+        seen = view(notebook)
+        notebook.journal.journal.close()
+    return seen
+
+
+EXPECTED = view_after(RECORDS)
+
+
+@settings(max_examples=30)
+@given(st.permutations(RECORDS), st.lists(st.sampled_from(RECORDS), max_size=4), st.integers(0, 12))
+def test_any_order_any_repetition_and_a_restart_give_the_same_ledger(records, again, restart_at):
+    assert view_after([*records, *again], restart_at) == EXPECTED
+
+
+def test_own_records_and_peers_interleaved_give_the_ledger_of_the_journal(notebook, tmp_path):
+    rng, alice = random.Random(5), PeerLog(ALICE)
+    for number in range(12):
+        if rng.random() < 0.5:
+            notebook.append_own(notebook.seal(make_finding(BRIEF, notebook.next_number(), 2.0)), f"{number:040}")
+        else:
+            assert notebook.receive(alice.finding(1.9, width=100 + number)) is None
+    again = notebook_at(tmp_path / "journal.sqlite")
+    assert view(again) == view(notebook)
+    again.journal.journal.close()
+
+
+def test_a_second_record_at_the_same_place_is_equivocation(notebook):
+    first, second = PeerLog(ALICE).finding(2.0), PeerLog(ALICE).finding(1.0)
+    assert notebook.receive(first) is None
+    assert notebook.receive(first).reason is RefusalReason.KNOWN
+    refusal = notebook.receive(second)
+    assert refusal.reason is RefusalReason.EQUIVOCATION
+    assert ALICE.peer_id in refusal.sentence
+    assert [entry.id for entry in notebook.ledger.entries()] == [first.id]
+
+
+def payload_of(**changes: object) -> bytes:
+    return msgpack.packb(make_finding(BRIEF).model_dump(mode="json") | changes)
+
+
+def proposal_of(**changes: object) -> dict[str, object]:
+    return make_finding(BRIEF).proposal.model_dump(mode="json") | changes
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b"", "not msgpack"),
+        (b"\xc1", "not msgpack"),
+        (msgpack.packb([1]), "finding field"),
+        (payload_of(number=0), "number"),
+        (payload_of(started_at="yesterday"), "started_at"),
+        (payload_of(verdict={"decision": "win", "noise_sd": 0.1}), "verdict.decision"),
+        (payload_of(proposal=proposal_of(config={"width": 64})), "is missing"),
+        (payload_of(proposal=proposal_of(config={**BRIEF.base_config, "width": 10**9})), "out of range"),
+        (payload_of(proposal=proposal_of(config={**BRIEF.base_config, "evil": 1})), "unknown config key"),
+        (payload_of(proposal=proposal_of(source_sha256="0" * 64)), "does not carry it"),
+        (payload_of(proposal=proposal_of(source="print()")), "hash"),
+        (payload_of(trials=[]), "trials"),
+        (payload_of(padding="x" * 70_000), "larger than"),
+    ],
+)
+def test_wrong_content_is_refused_and_kept_without_a_word(notebook, heard, payload, words):
+    record = PeerLog().sign(payload)
+    refusal = notebook.receive(record)
+    assert refusal.reason is RefusalReason.CONTENT
+    assert words in refusal.sentence
+    assert "\n" not in refusal.sentence
+    assert list(notebook.journal.records()) == [record], "a log with a gap could not be handed on"
+    assert notebook.receive(record).reason is RefusalReason.KNOWN
+    assert (len(notebook.ledger), notebook.drain(), heard) == (0, (), [])
+
+
+@pytest.mark.parametrize("kind", ["brief", "claim", "replay", "note", "kind-of-next-year"])
+def test_another_kind_is_kept_unread_so_that_its_authors_log_has_no_gap(notebook, heard, kind):
+    alice = PeerLog()
+    assert notebook.receive(alice.sign(b"\xc1 whatever", kind=kind)) is None
+    assert notebook.receive(alice.finding()) is None
+    assert notebook.journal.heads() == {ALICE.peer_id: 2}
+    assert len(notebook.ledger) == 1
+    assert [type(event) for event in heard] == [FindingReceived]
+
+
+def test_a_record_of_another_brief_has_no_place_in_this_journals_topic(tmp_path, notebook):
+    other = notebook_at(tmp_path / "journal.sqlite", brief=make_brief("print('other')\n"))
+    record = other.seal(make_finding(make_brief("print('other')\n"), 1, 2.0))
+    other.append_own(record, "c" * 40)
+    assert notebook.next_number() == 1
+    assert other.next_number() == 2
+    assert len(notebook.ledger) == 0
+    other.journal.journal.close()
+
+
+def test_own_records_that_come_back_are_ours_again_and_inspire_nobody(notebook, heard):
+    """A home restored from a backup gets its own log from its peers."""
+    mine = PeerLog(ME)
+    for number in range(1, 4):
+        mine.finding(2.0, width=60 + number)
+    for record in reversed(mine.records):
+        assert notebook.receive(record) is None
+    assert [entry.finding.number for entry in notebook.own()] == [1, 2, 3]
+    assert notebook.next_number() == 4
+    assert notebook.drain() == ()
+    assert [type(event) for event in heard] == [Notice], "said once: it may be a copied home"
+    assert notebook.journal.unsent() == [], "peers have them"
+    sealed = notebook.seal(make_finding(BRIEF, 4, 2.0))
+    assert (sealed.seq, sealed.prev) == (4, mine.records[-1].id)
+
+
+def test_an_own_finding_is_in_the_journal_before_anybody_is_woken(notebook, tmp_path):
+    seen: list[list[str]] = []
+    notebook.when_own(lambda: seen.append([record.id for record in notebook.journal.unsent()]))
+    record = notebook.seal(make_finding(BRIEF, 1, 2.0))
+    assert list(notebook.journal.records()) == []
+    notebook.append_own(record, "c" * 40)
+    assert seen == [[record.id]]
+    assert notebook.journal.journal.commits() == {record.id: "c" * 40}
+
+
+def test_a_place_of_our_log_that_somebody_took_is_a_copied_identity(notebook):
+    sealed = notebook.seal(make_finding(BRIEF, 1, 2.0))
+    notebook.receive(PeerLog(ME).finding(1.0))
+    with pytest.raises(CopiedIdentity, match=r"another node writes with the key of this one \(record 1 of 12D3KooW"):
+        notebook.append_own(sealed, "c" * 40)
+    assert sealed.id not in notebook.ledger
+
+
+def test_a_wrong_record_is_left_aside_at_the_next_start_too(notebook, tmp_path):
+    alice = PeerLog()
+    notebook.receive(alice.sign(b"nonsense"))
+    notebook.receive(alice.finding())
+    again = notebook_at(tmp_path / "journal.sqlite")
+    assert view(again) == view(notebook)
+    assert len(again.ledger) == 1
+    again.journal.journal.close()
+
+
+def test_drain_gives_the_newest_once_and_put_back_gives_them_again(notebook):
+    alice = PeerLog()
+    for width in range(40, 60):
+        notebook.receive(alice.finding(width=width))
+    drained = notebook.drain(16)
+    assert [entry.seq for entry in drained] == list(range(5, 21))
+    assert notebook.drain() == ()
+    notebook.receive(alice.finding(width=90))
+    notebook.put_back(drained)
+    assert [entry.seq for entry in notebook.drain(100)] == list(range(5, 22)), "older ones first again"
+
+
+def test_what_waits_is_bounded_and_the_newest_stay(notebook):
+    alice, entries = PeerLog(), []
+    for number in range(1, 21):
+        notebook.receive(alice.finding(number=number))
+    entries = notebook.drain(20)
+    full = tuple(entries[:1]) * MAX_INSPIRATIONS_WAITING
+    notebook.put_back(full)
+    newest = alice.finding(1.5)
+    notebook.receive(newest)
+    notebook.put_back(entries)
+    waiting = notebook.drain(10_000)
+    assert len(waiting) == MAX_INSPIRATIONS_WAITING
+    assert waiting[-1].id == newest.id
+
+
+def test_what_a_peer_calls_itself_is_made_harmless_before_it_becomes_an_event(notebook, heard):
+    made = make_finding(BRIEF).model_copy(update={"node_name": "\x1b]0;owned\x07eve\u202e\n"})
+    proposal = made.proposal.model_copy(update={"title": "[red]\x1b[2J\x9b31mbest\r\nrun"})
+    notebook.receive(PeerLog().sign(encode_finding(made.model_copy(update={"proposal": proposal}))))
+    assert (heard[0].name, heard[0].title) == ("eve", "[red]best run")
+
+
+def test_a_journal_that_cannot_be_written_changes_nothing(notebook, tmp_path):
+    notebook.journal.journal.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(FAIL, 'full'); END"
+    )
+    with pytest.raises(JournalError, match="full"):
+        notebook.receive(PeerLog().finding())
+    with pytest.raises(JournalError, match="full"):
+        notebook.append_own(notebook.seal(make_finding(BRIEF)), "c" * 40)
+    assert len(notebook.ledger) == 0
+    assert notebook.drain() == ()
+    assert notebook.next_number() == 1
+
+
+def test_a_seal_is_the_next_of_our_log_also_above_a_gap(notebook):
+    notebook.receive(
+        seal(ME, "finding", notebook.journal.brief, 3, "d" * 64, 5, encode_finding(make_finding(BRIEF, 3)))
+    )
+    assert notebook.seal(make_finding(BRIEF, 4)).seq == 4

@@ -1,0 +1,233 @@
+"""The loop under a virtual clock: order of steps, nothing waits, nothing repeats, nothing half-done is recorded."""
+
+import random
+
+import pytest
+import trio
+from samples import TRACK
+from small_lab import ALICE, BRIEF, TRIAL_SECONDS, PeerLog, Scripted, SurfaceTrainer, make_world, surface
+
+from node.events import Evaluating, FindingReceived, FindingRecorded, TrialStarted
+from node.hypothesis import PATIENCE_SECONDS, rebase, trial_seed
+from node.proposers.port import Request
+from node.research import MAX_FAILED_BASELINES, BaselineFailed, research
+from swarm.words import Decision, Operator, Outcome
+
+CODE = "print('another train')\n"
+NEW_IDEAS = [{"learning_rate": 1e-3 * (1 + n / 1000)} for n in range(1, 40)]  # none of which classic has too
+
+
+@pytest.fixture
+def world_of(tmp_path):
+    worlds = []
+
+    def make(*arguments, **options):
+        worlds.append(make_world(tmp_path, *arguments, **options))
+        return worlds[-1]
+
+    yield make
+    for world in worlds:
+        world.close()
+
+
+async def test_the_steps_come_in_order_and_the_baseline_first(world_of, autojump_clock):
+    world = world_of(Scripted([{"width": 96}, {"width": 112}, {"width": 128}]))
+    assert await research(world.lab, world.trainer) == "enough"
+    kinds = (TrialStarted, Evaluating, FindingRecorded)
+    steps = [(type(event), event.number) for event in world.events if isinstance(event, kinds)]
+    assert steps == [(kind, number) for number in (1, 2, 3, 4) for kind in kinds]
+    first, *later = world.findings
+    assert (first.proposal.operator, first.proposal.proposer) == (Operator.DRAFT, "baseline")
+    assert first.proposal.config == BRIEF.base_config
+    assert first.proposal.parent is None
+    assert all(finding.proposal.parent for finding in later)
+    assert [finding.number for finding in world.findings] == [1, 2, 3, 4]
+    assert [job.seed for job in world.trainer.jobs] == [trial_seed(world.notebook.me, n) for n in (1, 2, 3, 4)]
+
+
+async def test_what_is_recorded_is_what_was_trained(world_of, autojump_clock):
+    world = world_of(experiments=8)
+    await research(world.lab, world.trainer)
+    for finding, job, event in zip(world.findings, world.trainer.jobs, world.happened(FindingRecorded), strict=True):
+        assert finding.proposal.config == job.config
+        assert finding.trials[0].seed == job.seed
+        assert finding.val_bpb == event.val_bpb == surface(job.config)
+    bests = [event.best_val_bpb for event in world.happened(FindingRecorded)]
+    kept = [f.val_bpb for f in world.findings if f.verdict.decision is Decision.KEEP]
+    assert bests[-1] == min(kept)
+    assert bests == sorted(bests, reverse=True)
+
+
+async def test_the_next_proposal_is_made_while_the_trial_trains(world_of, autojump_clock):
+    proposer = Scripted(NEW_IDEAS)
+    world = world_of(proposer, experiments=5)
+    await research(world.lab, world.trainer)
+    assert world.trainer.longest_wait == 0
+    assert proposer.asked == world.trainer.begins[1:]  # nothing to build on before the baseline has a number
+    made = [finding.proposal.proposer for finding in world.findings]
+    assert made == ["baseline", "classic", "scripted", "scripted", "scripted"]
+
+
+@pytest.mark.parametrize("seconds", [TRIAL_SECONDS + 1, 2.5 * TRIAL_SECONDS, 10_000.0])
+async def test_a_slow_proposer_is_waited_for_a_little_and_its_late_answer_is_used(world_of, autojump_clock, seconds):
+    proposer = Scripted(NEW_IDEAS, seconds)
+    world = world_of(proposer, experiments=8)
+    await research(world.lab, world.trainer)
+    assert world.trainer.longest_wait <= PATIENCE_SECONDS
+    scripted = [finding.number for finding in world.findings if finding.proposal.proposer == "scripted"]
+    in_time = [answered for answered in proposer.answered if answered <= world.trainer.begins[-1]]
+    assert len(scripted) == len(in_time)
+    for number, answered in zip(scripted, proposer.answered, strict=False):
+        begin = world.trainer.begins[number - 1]
+        assert 0 <= begin - answered <= TRIAL_SECONDS + PATIENCE_SECONDS, "kept for the very next trial"
+
+
+class Repeating(Scripted):
+    """Has one idea, again and again."""
+
+    def __init__(self) -> None:
+        super().__init__([{"width": 96}])
+
+
+@pytest.mark.parametrize("proposer", [lambda: None, lambda: Scripted(NEW_IDEAS), Repeating])
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_peers_finding_inspires_within_two_further_experiments(world_of, autojump_clock, proposer, seed):
+    world, peer, rng = world_of(proposer(), experiments=12), PeerLog(), random.Random(seed)
+    heard_during: dict[str, int] = {}
+
+    async def hear(number: int, after_seconds: float) -> None:
+        await trio.sleep(after_seconds)
+        record = peer.finding(2.1, width=100 + number, rope=True)
+        assert world.notebook.receive(record) is None
+        heard_during[record.id] = number
+
+    async with trio.open_nursery() as nursery:
+        world.trainer.on_begin = lambda n: nursery.start_soon(hear, n, rng.uniform(0, TRIAL_SECONDS))
+        await research(world.lab, world.trainer)
+    told: dict[str, int] = {}
+    for finding in world.findings:
+        for id in finding.proposal.inspirations:
+            told.setdefault(id, finding.number)
+    late = {id: n for id, n in heard_during.items() if n <= 10 and told.get(id, 99) > n + 2}
+    assert not late, f"told {told}, heard {heard_during}"
+    assert len(world.happened(FindingReceived)) == 12
+
+
+async def test_a_proposal_is_carried_over_when_the_branch_has_moved(world_of, autojump_clock):
+    # While trial 2 (a keep) trains, a change to the baseline is proposed for trial 3.
+    stand_in = Scripted([{"norm": "rmsnorm"}, {"width": 33}], seconds=0)
+    world = world_of(Scripted([{"width": 128}]), stand_in=stand_in, experiments=3)
+    await research(world.lab, world.trainer)
+    second, third = world.notebook.own()[1:]
+    assert second.finding.verdict.decision is Decision.KEEP
+    assert third.finding.proposal.proposer == "scripted"
+    assert third.finding.proposal.parent == second.id
+    assert third.finding.proposal.config == {**BRIEF.base_config, "norm": "rmsnorm", "width": 128}
+    assert third.finding.proposal.title == "width 64 → 128"
+    assert third.finding.verdict.effect == pytest.approx(0.1)
+
+
+async def test_a_code_proposal_is_dropped_when_the_branch_has_moved_and_its_inspirations_are_not(
+    world_of, autojump_clock
+):
+    stand_in = Scripted([{"norm": "rmsnorm"}, {"width": 33}], seconds=0)
+    world = world_of(Scripted([CODE]), stand_in=stand_in, experiments=3)
+    record = PeerLog().finding(2.0, width=200)
+    # The baseline's trial: stand-in 2 is not told, because the finding comes when trial 2 has begun.
+    world.trainer.on_begin = lambda number: world.notebook.receive(record) if number == 2 else None
+    await research(world.lab, world.trainer)
+    third = world.findings[2].proposal
+    assert (third.proposer, third.source) == ("scripted", None)
+    assert third.config["width"] == 33, "the stand-in's, not the code proposal"
+    assert third.inspirations == (record.id,)
+
+
+async def test_a_code_proposal_is_trained_when_the_branch_has_not_moved(world_of, autojump_clock):
+    stand_in = Scripted([{"width": 33}], seconds=0)
+    world = world_of(Scripted([CODE]), stand_in=stand_in, experiments=3)
+    await research(world.lab, world.trainer)
+    assert [job.source for job in world.trainer.jobs] == [BRIEF.source, BRIEF.source, CODE]
+    assert world.findings[2].proposal.source == CODE
+
+
+async def test_a_carried_over_change_outside_the_space_is_dropped(world_of, autojump_clock):
+    world = world_of(Scripted([{"width": 128}]), experiments=2)
+    await research(world.lab, world.trainer)
+    first, best = world.notebook.own()
+    proposal = first.finding.proposal.model_copy(
+        update={"parent": first.id, "config": {**BRIEF.base_config, "width": 100_000}}
+    )
+    assert rebase(proposal, world.notebook, best) is None
+    assert rebase(proposal.model_copy(update={"parent": "f" * 64}), world.notebook, best) is None
+
+
+async def test_it_stops_for_the_reason_it_is_given(world_of, autojump_clock):
+    started = trio.current_time()
+    world = world_of(reason_to_stop=lambda done: "time is up" if trio.current_time() >= started + 35 else None)
+    assert await research(world.lab, world.trainer) == "time is up"
+    assert len(world.findings) == 4  # the one under way at the time is finished
+    assert world.lab.experiments == 4
+
+
+async def test_three_failing_baselines_end_it_with_one_sentence(world_of, autojump_clock):
+    world = world_of(experiments=10, trainer=SurfaceTrainer(score=lambda _: None))
+    with pytest.raises(BaseExceptionGroup) as group:
+        await research(world.lab, world.trainer)
+    failed = group.value.exceptions[0]
+    assert isinstance(failed, BaselineFailed)
+    assert str(failed) == (
+        "the baseline of topic small ended crashed 3 times (RuntimeError: no such layer); "
+        "give it a longer --budget or mend its train.py"
+    )
+    assert [finding.outcome for finding in world.findings] == [Outcome.CRASHED] * MAX_FAILED_BASELINES
+    assert not world.lab.in_flight
+
+
+async def test_failing_ideas_after_a_baseline_end_nothing(world_of, autojump_clock):
+    trainer = SurfaceTrainer(score=lambda config: 2.2 if config == BRIEF.base_config else None)
+    world = world_of(experiments=7, trainer=trainer)
+    assert await research(world.lab, world.trainer) == "enough"
+    assert [finding.outcome for finding in world.findings[1:]] == [Outcome.CRASHED] * 6
+    assert all(finding.verdict.decision is Decision.DISCARD for finding in world.findings[1:])
+    assert len({finding.proposal.key for finding in world.findings}) == 7, "no idea is tried twice"
+
+
+async def test_run_numbers_never_repeat_over_starts_and_workers(tmp_path, autojump_clock):
+    numbers: list[int] = []
+    for seconds in (25, 7, 31, 40):
+        world = make_world(tmp_path, experiments=99)
+        other = SurfaceTrainer(seconds=7)
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(research, world.lab, world.trainer)
+                nursery.start_soon(research, world.lab, other)
+        numbers = [finding.number for finding in world.findings]
+        assert not world.lab.in_flight
+        world.close()
+    assert len(numbers) > 12
+    assert len(set(numbers)) == len(numbers)
+
+
+async def test_a_cancelled_trial_is_not_recorded_and_loses_no_inspiration(world_of, autojump_clock):
+    world = world_of(Scripted([{"width": 128}], seconds=9), experiments=9)
+    record = PeerLog(ALICE).finding(2.1)
+    world.trainer.on_begin = lambda number: world.notebook.receive(record) if number == 2 else None
+    with trio.move_on_after(1.5 * TRIAL_SECONDS):
+        await research(world.lab, world.trainer)
+    assert [finding.number for finding in world.findings] == [1]
+    assert [event.number for event in world.happened(FindingRecorded)] == [1]
+    assert world.notebook.next_number() == 2
+    assert [entry.id for entry in world.notebook.drain()] == [record.id], "put back by the cancelled proposer"
+
+
+async def test_a_proposer_is_told_what_it_may_know_and_nothing_of_other_tracks_as_its_own(world_of, autojump_clock):
+    proposer = Scripted([{"width": 96}, {"width": 112}])
+    world = world_of(proposer, experiments=3)
+    record = PeerLog().finding(2.1, width=200)
+    world.notebook.receive(record)
+    await research(world.lab, world.trainer)
+    request: Request = proposer.requests[-1]
+    assert request.track == TRACK
+    assert {entry.id for entry in request.history} == {record.id, *(e.id for e in world.notebook.own()[:2])}
+    assert request.number == 3
+    assert {entry.finding.proposal.key for entry in world.notebook.own()} <= request.tried
