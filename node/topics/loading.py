@@ -20,6 +20,7 @@ from node.topics.topic_file import (
     SpaceFile,
     TopicError,
     TopicFile,
+    closest,
     read_space_file,
     read_topic_file,
 )
@@ -145,8 +146,8 @@ def _locate(reference: str) -> Path:
     names = shipped_topics()
     if reference not in names:
         raise TopicError(
-            f"unknown topic {reference!r}; known are {', '.join(names)}; "
-            "one of your own goes by the path of its .toml file"
+            f"unknown topic {reference!r}; {closest(reference, names)} (swarm topic list has all; "
+            "one of your own goes by the path of its .toml file)"
         )
     return shipped.configs() / "topics" / f"{reference}.toml"
 
