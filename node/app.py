@@ -3,6 +3,7 @@
 Owns the root nursery and the order of starting and stopping. Every part is made somewhere else.
 """
 
+import math
 import os
 import signal
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from gossip.ticket import Ticket
 from node import shipped
 from node.clock import wall_clock
 from node.events import Events, NodeStarted, Preparing, Stopped
-from node.home import Home
+from node.home import Home, HomeError
 from node.hypothesis import Hypotheses
 from node.journal import Journal
 from node.names import friendly_name
@@ -31,6 +32,7 @@ from node.recording import Recorder, recover
 from node.research import Lab, research
 from node.results.pushing import Pusher
 from node.results.repository import open_results
+from node.room import Room
 from node.screen import Screen
 from node.state import StateFile
 from node.text import clean
@@ -72,6 +74,8 @@ async def run_node(launch: Launch, screen: Screen) -> None:
     events.listen(screen.show)
     settings, proposer = _settings(launch), _proposer(launch, events)
     launch.home.create()
+    if problem := Room(launch.home.path, events).lacking():
+        raise HomeError(f"{problem}: make room, or choose another --home")
     with launch.home.lock():
         try:
             async with trio.open_nursery() as nursery:
@@ -151,12 +155,14 @@ class Node:
         self._network = Network(home, identity, self._notebook, settings, events)
         self._proposer = proposer
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
+        room = Room(home.path, events)
         self._lab = Lab(
             name=self._name,
             track=track,
             notebook=self._notebook,
             hypotheses=Hypotheses(self._notebook, track, self._proposer, Classic()),
-            recorder=Recorder(self._notebook, self._results, events),
+            recorder=Recorder(self._notebook, self._results, room, events),
+            room=room,
             events=events,
             reason_to_stop=self._reason_to_stop,
         )
@@ -175,7 +181,7 @@ class Node:
                 if self._pusher is not None:
                     self._notebook.when_own(self._pusher.wake)
                     nursery.start_soon(self._pusher.run)
-                reason = await self._research(nursery)
+                reason = await self._work_until_stopped(nursery)
                 await self._network.flush()
                 if self._pusher is not None:
                     await self._pusher.flush()
@@ -187,12 +193,18 @@ class Node:
         finally:
             self._say_goodbye(reason)
 
+    async def _work_until_stopped(self, nursery: trio.Nursery) -> str:
+        """At the time of --until a running trial is given up: the machine belongs to its owner again."""
+        until = self._launch.until
+        deadline = math.inf if until is None else trio.current_time() + max(0.0, until - wall_clock())
+        with trio.CancelScope(deadline=deadline):
+            if self._launch.train:
+                return await self._research(nursery)
+            await trio.sleep_forever()
+        return "the time given by --until has come"
+
     async def _research(self, nursery: trio.Nursery) -> str:
         """One worker on one device; a worker more is a trainer more and a `research` more, in the same lab."""
-        if not self._launch.train:
-            while (reason := self._reason_to_stop(0)) is None:  # noqa: ASYNC110 - the wall clock wakes nobody
-                await trio.sleep(1)
-            return reason
         corpus = self._topic.brief.corpus
         trainer = LocalTrainer(
             shipped.experiments(),
@@ -206,12 +218,8 @@ class Node:
         return await research(self._lab, trainer)
 
     def _reason_to_stop(self, experiments: int) -> str | None:
-        launch = self._launch
-        if launch.max_experiments is not None and experiments >= launch.max_experiments:
-            return f"{experiments} experiments are done"
-        if launch.until is not None and wall_clock() >= launch.until:
-            return "the time given by --until has come"
-        return None
+        limit = self._launch.max_experiments
+        return f"{experiments} experiments are done" if limit is not None and experiments >= limit else None
 
     def _introduction(self) -> NodeStarted:
         home = self._launch.home

@@ -112,28 +112,26 @@ def baseline(brief: Brief) -> Proposal:
 def rebase(proposal: Proposal, notebook: Notebook, best: Entry) -> Proposal | None:
     """A proposal made before the branch moved, as a change to where it stands now; None if that cannot be done.
 
-    The config change is carried over. A changed train.py is not: its edits were made to another text.
+    The config change is carried over. A change of train.py is, if the branch has the same train.py as before: else its
+    edits were made to another text.
     """
     if proposal.parent == best.id:
         return proposal
     parent = notebook.ledger.get(proposal.parent)
-    if parent is None or proposal.source_sha256 != parent.finding.proposal.source_sha256:
+    if parent is None:
         return None
-    standing = best.finding.proposal
-    config = standing.config | changes(parent.finding.proposal.config, proposal.config)
+    before, standing = parent.finding.proposal, best.finding.proposal
+    edited = proposal if proposal.source_sha256 != before.source_sha256 else standing
+    if edited is proposal and standing.source_sha256 != before.source_sha256:
+        return None
+    config = standing.config | changes(before.config, proposal.config)
     try:
         config = notebook.brief.space.normalise(config)
     except BriefError:
         return None
-    return proposal.model_copy(
-        update={
-            "parent": best.id,
-            "config": config,
-            "source_sha256": standing.source_sha256,
-            "source": standing.source,
-            "title": describe_changes(standing.config, config)[:120],
-        }
-    )
+    title = proposal.title if edited is proposal else describe_changes(standing.config, config)[:120]
+    update = {"parent": best.id, "config": config, "title": title}
+    return proposal.model_copy(update=update | {"source_sha256": edited.source_sha256, "source": edited.source})
 
 
 def trial_seed(me: str, number: int) -> int:

@@ -18,7 +18,7 @@ from node.text import clean
 from swarm.brief import Brief
 from swarm.finding import Finding, check_against, decode_finding, encode_finding
 from swarm.ledger import Entry, Ledger
-from swarm.words import BriefError, FindingId, MalformedRecord, PeerId, SwarmError
+from swarm.words import BriefError, FindingId, MalformedRecord, PeerId, SwarmError, short
 
 MAX_INSPIRATIONS_WAITING = 256  # newest kept; a proposer is told of sixteen at most
 
@@ -38,6 +38,7 @@ class Notebook:
         self._waiting: deque[Entry] = deque(maxlen=MAX_INSPIRATIONS_WAITING)
         self._on_own: list[Callable[[], None]] = []
         self._said_own_came_back = False
+        self._said_twofold: set[PeerId] = set()
 
     # --- ours -----------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,7 @@ class Notebook:
         if held == record.id:
             return Refusal(RefusalReason.KNOWN, f"record {record.id} is in the journal")
         if held is not None:
+            self._say_twofold(PeerId(record.author))
             return Refusal(RefusalReason.EQUIVOCATION, f"{record.author} signed two records number {record.seq}")
         # Stored whatever it says: a log with a gap could never be handed on.
         self.journal.append(record, received=wall_clock(), own=False)
@@ -99,6 +101,18 @@ class Notebook:
             self._waiting.append(entry)
             self._events.emit(_received(entry))
         return None
+
+    def _say_twofold(self, author: PeerId) -> None:
+        """Once for each author. A node that hears this of itself is one of the two."""
+        if author in self._said_twofold:
+            return
+        self._said_twofold.add(author)
+        whose = "this node's own key" if author == self.me else f"the key of {short(author)}"
+        self._events.notice(
+            f"two nodes write with {whose} (a copied home?), or its owner says two things: the record that came first "
+            "counts; give the copy a key of its own by moving its identity.key away",
+            warning=True,
+        )
 
     def _say_own_came_back(self) -> None:
         if not self._said_own_came_back:

@@ -9,9 +9,11 @@ import trio
 from gossip.envelope import Record, open_frame
 from gossip.refusal import Refused
 from node.events import Events
+from node.journal import JournalError
 from node.notebook import Notebook, entry_of
 from node.report.run_files import RunMaterial, commit_message, commit_trailers, run_files
 from node.results.repository import Results, ResultsError
+from node.room import Room
 from node.trials.trainer import TrialReport
 from swarm.finding import Finding
 from swarm.ledger import Entry
@@ -23,33 +25,49 @@ TIDY_EVERY = 200  # findings; git packs some four hundred commits of ours in sec
 class Recorder:
     """Owns the way from a finished trial to a committed and journalled finding."""
 
-    def __init__(self, notebook: Notebook, results: Results, events: Events) -> None:
+    def __init__(self, notebook: Notebook, results: Results, room: Room, events: Events) -> None:
         self._notebook = notebook
+        self._room = room
         self._results = results
         self._events = events
         self._one_at_a_time = trio.Lock()  # places in our log are given in order
         self._said = ""
 
     async def record(self, finding: Finding, report: TrialReport) -> tuple[Entry, str]:
-        """Seal, commit, journal. Returns the entry and its commit. Not cancelled half-way: it takes under a second."""
-        with trio.CancelScope(shield=True):
-            async with self._one_at_a_time:
-                return await self._record(finding, report)
-        raise AssertionError("nobody cancels this scope")  # for the type checker
+        """Seal, commit, journal. Returns the entry and its commit.
 
-    async def _record(self, finding: Finding, report: TrialReport) -> tuple[Entry, str]:
-        sealed = self._notebook.seal(finding)
+        Takes under a second and is not cancelled half-way. Only waiting for room on a full disk is.
+        """
+        with trio.CancelScope(shield=True):
+            await self._one_at_a_time.acquire()
+        try:
+            sealed, commit = self._notebook.seal(finding), ""
+            while True:
+                try:
+                    with trio.CancelScope(shield=True):
+                        commit = commit or await self._commit(sealed, report)
+                        entry = self._notebook.append_own(sealed, commit)
+                        await self._keep_tidy(entry)
+                        return entry, commit
+                except (ResultsError, JournalError):
+                    if self._room.lacking() is None:
+                        raise
+                await self._room.wait()
+        finally:
+            self._one_at_a_time.release()
+
+    async def _commit(self, sealed: Record, report: TrialReport) -> str:
         material = self._material(sealed, report)
         files = await trio.to_thread.run_sync(run_files, material)
         at = sealed.at_ms / 1000
-        commit = await self._results.commit(files, commit_message(material), commit_trailers(material), at)
-        entry = self._notebook.append_own(sealed, commit)
+        return await self._results.commit(files, commit_message(material), commit_trailers(material), at)
+
+    async def _keep_tidy(self, entry: Entry) -> None:
         if entry.finding.number % TIDY_EVERY == 0:
             await self._results.tidy()
         if self._results.work_tree_note and self._results.work_tree_note != self._said:
             self._said = self._results.work_tree_note
             self._events.notice(self._said)
-        return entry, commit
 
     def _material(self, record: Record, report: TrialReport) -> RunMaterial:
         ledger = self._notebook.ledger

@@ -14,6 +14,7 @@ from node.events import Evaluating, Events, FindingRecorded, TrialProgress, Tria
 from node.hypothesis import Hypotheses, trial_seed
 from node.notebook import Notebook
 from node.recording import Recorder
+from node.room import Room
 from node.trials.trainer import Job, Progress, Trainer, TrialReport
 from swarm.finding import Finding, Proposal, Track, judge
 from swarm.ledger import Entry
@@ -35,6 +36,7 @@ class Lab:
     notebook: Notebook
     hypotheses: Hypotheses
     recorder: Recorder
+    room: Room
     events: Events
     reason_to_stop: Callable[[int], str | None]  # experiments done so far -> why to stop, or None
     experiments: int = 0
@@ -68,14 +70,18 @@ def allocate_number(lab: Lab) -> int:
 
 
 async def train(lab: Lab, trainer: Trainer, proposal: Proposal, number: int) -> TrialReport:
-    """One trial, watched."""
+    """One trial, watched. A bad ending on a full disk says nothing about the idea: it is run again, with room."""
     job = Job(
         source=proposal.source if proposal.source is not None else lab.notebook.brief.source,
         config=dict(proposal.config),
         seed=trial_seed(lab.notebook.me, number),
         track=lab.track,
     )
-    return await trainer.train(job, Watch(lab, proposal, number))
+    while True:
+        await lab.room.wait()
+        report = await trainer.train(job, Watch(lab, proposal, number))
+        if report.trial.outcome is Outcome.MEASURED or lab.room.lacking() is None:
+            return report
 
 
 @dataclass

@@ -1,7 +1,10 @@
 """Makers of small briefs, findings and entries for tests."""
 
 import hashlib
+from pathlib import Path
 
+from node.events import Events
+from node.room import Room
 from swarm.brief import Brief, Corpus, Shard
 from swarm.finding import Finding, Proposal, Track, Trial, judge
 from swarm.ledger import Entry
@@ -67,3 +70,6 @@ def make_entry(finding: Finding, author: str = "12D3KooWAuthorA", seq: int | Non
     seq = finding.number if seq is None else seq
     id = hashlib.sha256(f"{author}{seq}{finding.model_dump_json()}".encode()).hexdigest()
     return Entry(id=FindingId(id), author=PeerId(author), seq=seq, at_ms=1_000_000 + seq, finding=finding)
+
+
+PLENTY = Room(Path("/"), Events(), enough_bytes=0)  # a disk that is never full

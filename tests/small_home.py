@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import trio
-from samples import TRACK, make_brief, make_finding, make_trial
+from samples import PLENTY, TRACK, make_brief, make_finding, make_trial
 from small_lab import ALICE, BRIEF, BRIEF_BYTES, BRIEF_ID, PeerLog
 
 from gossip.identity import load_or_create
@@ -40,7 +40,7 @@ async def _furnish(home: Home) -> None:
         notebook = Notebook(brief, journal.of(id), identity, Events())
         results = open_results(home.results, identity.peer_id, brief.name, "tester")
         await results.prepare()
-        recorder = Recorder(notebook, results, Events())
+        recorder = Recorder(notebook, results, PLENTY, Events())
         curve = (CurvePoint(step=1, seconds=0.5, train_loss=5.5), CurvePoint(step=9, seconds=9.0, train_loss=2.5))
         parent = None
         for number in numbers:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
-from samples import TRACK, make_brief, make_finding, make_trial
+from samples import PLENTY, TRACK, make_brief, make_finding, make_trial
 
 from gossip.envelope import Record, seal
 from gossip.identity import Identity
@@ -180,6 +180,7 @@ def make_world(
         notebook=notebook,
         hypotheses=Hypotheses(notebook, TRACK, chosen, stand_in or ClassicNow()),  # type: ignore[arg-type]
         recorder=recorder(notebook, events),
+        room=PLENTY,
         events=events,
         reason_to_stop=reason_to_stop or (lambda done: "enough" if done >= experiments else None),
     )

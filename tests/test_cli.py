@@ -14,7 +14,8 @@ from small_home import furnish
 from small_lab import BRIEF_ID
 
 from gossip.ticket import Ticket, encode_ticket
-from node.cli import main, swarm
+from node.cli import main
+from node.cli.commands import swarm
 from node.cli.launch import parse_until
 from node.home import Home
 

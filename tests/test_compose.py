@@ -10,7 +10,7 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from node.cli import swarm
+from node.cli.commands import swarm
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -9,7 +9,7 @@ import trio
 from small_home import furnish
 
 from node import events, views
-from node.cli import swarm
+from node.cli.commands import swarm
 from node.cli.topic import summary_json
 from node.doctor import Check, report
 from node.topics.loading import describe_topic

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import trio
-from samples import make_finding, make_trial
+from samples import PLENTY, make_finding, make_trial
 from small_lab import ALICE, BRIEF, ME, PeerLog, make_world, notebook_at
 
 from node.events import Events, Notice
@@ -29,7 +29,7 @@ def three_runs(tmp_path_factory):
 async def record_three(folder):
     notebook, results = notebook_at(folder / "journal.sqlite"), results_at(folder)
     await results.prepare()
-    recorder = Recorder(notebook, results, Events())
+    recorder = Recorder(notebook, results, PLENTY, Events())
     parent = None
     for number, bpb in ((1, 2.2), (2, 2.0), (3, None)):
         finding = make_finding(BRIEF, number, bpb, parent, width=60 + number)
@@ -119,7 +119,8 @@ async def test_recovered_findings_are_told_to_peers_and_work_goes_on_behind_them
     await recover(notebook, results_at(home), events)
     assert woken
     assert [record.seq for record in notebook.journal.unsent()] == [3]
-    entry, commit = await Recorder(notebook, results_at(home), events).record(make_finding(BRIEF, 4, 2.1), REPORT)
+    recorder = Recorder(notebook, results_at(home), PLENTY, events)
+    entry, commit = await recorder.record(make_finding(BRIEF, 4, 2.1), REPORT)
     assert entry.seq == 4
     assert git(home, "rev-parse", f"nodes/{ME.peer_id}/{BRIEF.name}").strip() == commit
     notebook.journal.journal.close()
@@ -188,7 +189,7 @@ async def test_a_second_finding_at_a_place_of_our_log_is_left_aside_and_said(hom
 async def test_a_cancelled_recording_is_finished(home, events):
     """Committed and in the journal all the same: half of it would be worse than late."""
     notebook = notebook_at(home / "journal.sqlite", events)
-    recorder = Recorder(notebook, results_at(home), events)
+    recorder = Recorder(notebook, results_at(home), PLENTY, events)
     with trio.CancelScope() as scope:
         scope.cancel()
         await recorder.record(make_finding(BRIEF, 4, 2.1), REPORT)
@@ -200,7 +201,7 @@ async def test_a_cancelled_recording_is_finished(home, events):
 
 async def test_two_workers_record_one_after_the_other(home, events):
     notebook = notebook_at(home / "journal.sqlite", events)
-    recorder = Recorder(notebook, results_at(home), events)
+    recorder = Recorder(notebook, results_at(home), PLENTY, events)
     async with trio.open_nursery() as nursery:
         for number in (4, 5):
             nursery.start_soon(recorder.record, make_finding(BRIEF, number, 2.1), REPORT)
@@ -214,7 +215,7 @@ async def test_the_loop_with_real_recording(tmp_path):
     """Real clock: git's processes are not waited for by a virtual one."""
     results = results_at(tmp_path)
     await results.prepare()
-    world = make_world(tmp_path, experiments=2, recorder=lambda notebook, events: Recorder(notebook, results, events))
+    world = make_world(tmp_path, experiments=2, recorder=lambda *ours: Recorder(ours[0], results, PLENTY, ours[1]))
     world.trainer.seconds = 0.0
     await research(world.lab, world.trainer)
     commits = [event.commit for event in world.events if hasattr(event, "commit")]

@@ -14,6 +14,7 @@ from node.research import MAX_FAILED_BASELINES, BaselineFailed, research
 from swarm.words import Decision, Operator, Outcome
 
 CODE = "print('another train')\n"
+OTHER_CODE = "print('yet another')\n"
 NEW_IDEAS = [{"learning_rate": 1e-3 * (1 + n / 1000)} for n in range(1, 40)]  # none of which classic has too
 
 
@@ -127,17 +128,30 @@ async def test_a_proposal_is_carried_over_when_the_branch_has_moved(world_of, au
     assert third.finding.verdict.effect == pytest.approx(0.1)
 
 
-async def test_a_code_proposal_is_dropped_when_the_branch_has_moved_and_its_inspirations_are_not(
-    world_of, autojump_clock
-):
+async def test_a_code_proposal_is_carried_over_when_only_the_config_has_moved(world_of, autojump_clock):
     stand_in = Scripted([{"norm": "rmsnorm"}, {"width": 33}], seconds=0)
     world = world_of(Scripted([CODE]), stand_in=stand_in, experiments=3)
+    await research(world.lab, world.trainer)
+    second, third = (finding.proposal for finding in world.findings[1:])
+    assert world.findings[1].verdict.decision is Decision.KEEP
+    assert third.source == CODE
+    assert third.config == second.config
+    assert third.parent == world.notebook.own()[1].id
+
+
+async def test_a_code_proposal_is_dropped_when_train_py_has_moved_and_its_inspirations_are_not(
+    world_of, autojump_clock
+):
+    stand_in = Scripted([OTHER_CODE, {"width": 33}], seconds=0)
+    scores = iter([2.0, 1.5, 1.4])  # the other code helps
+    trainer = SurfaceTrainer(score=lambda _: next(scores))
+    world = world_of(Scripted([CODE]), stand_in=stand_in, experiments=3, trainer=trainer)
     record = PeerLog().finding(2.0, width=200)
     # The baseline's trial: stand-in 2 is not told, because the finding comes when trial 2 has begun.
     world.trainer.on_begin = lambda number: world.notebook.receive(record) if number == 2 else None
     await research(world.lab, world.trainer)
     third = world.findings[2].proposal
-    assert (third.proposer, third.source) == ("scripted", None)
+    assert (third.proposer, third.source) == ("scripted", OTHER_CODE)
     assert third.config["width"] == 33, "the stand-in's, not the code proposal"
     assert third.inspirations == (record.id,)
 

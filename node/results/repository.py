@@ -83,8 +83,22 @@ class Results:
         await self._git.run("init", "--quiet", "--template=")  # on an existing repository this changes nothing
         if not await self._git.run("for-each-ref", "--count=1"):
             await self._git.run("symbolic-ref", "HEAD", self._ref)  # the first branch is what a person sees
+        await self._check_branch()
         self.work_tree_note = await bring_along(self._git, self._ref)
         await self.tidy()
+
+    async def _check_branch(self) -> None:
+        """Now, not after a whole trial. Raises ResultsError."""
+        try:
+            if await self.head() is not None:
+                await self._git.run("rev-parse", "--quiet", "--verify", "--end-of-options", f"{self._ref}^{{tree}}")
+            elif self._git.path.joinpath(".git", *self._ref.split("/")).exists():
+                raise GitFailed("", "it names no commit")
+        except GitFailed as failure:
+            raise ResultsError(
+                f"branch {self.branch} in {self.path} is damaged ({failure.line}): ask git fsck there, or move the "
+                "folder away; the findings stay in the journal, and a new branch begins"
+            ) from None
 
     async def tidy(self) -> None:
         """Pack the repository if it has become untidy, which takes seconds once in some four hundred commits."""

@@ -140,6 +140,8 @@ def _locate(reference: str) -> Path:
     """A path when it looks like one, else a shipped name."""
     if reference.endswith(".toml") or "/" in reference or "\\" in reference:
         path = Path(reference).expanduser()
+        if path.is_dir():
+            raise TopicError(f"{path} is a folder; --topic takes the path of a topic file, such as mine.toml")
         if not path.is_file():
             raise TopicError(f"there is no topic file {path}; check the path")
         return path
