@@ -3,15 +3,17 @@
     python -I warm.py FD        FD: one end of a unix stream socket pair; the other end is the owner's
 
 Saves each run the import. Speaks lines of JSON:
-    in   {"id": 7, "argv": ["/path/train.py", "--seed", "0"], "cwd": "/scratch"}
-         and with it one file descriptor, which becomes the script's standard output and standard error
+    in   {"id": 7, "argv": ["/path/train.py", "--seed", "0"], "cwd": "/scratch", "extra": 0,
+          "confine": null}                                               or what confine.py takes
+         and with it 1 + extra file descriptors: the first becomes the script's standard output and standard error,
+         the others become its file descriptors 3, 4 and so on
          {"kill": 7}
     out  {"event": "ready", "pid": 100, "threads": 1}
          {"event": "failed", "reason": "ModuleNotFoundError: ..."}
          {"event": "started", "id": 7, "pid": 123}
          {"event": "exited", "id": 7, "status": 0, "peak_memory_bytes": 1}         status below 0: minus the signal
 A child leads its own session; when it ends, and when the owner closes the socket or dies, its whole process group and
-everything it left behind is killed. The children are not a sandbox: a script can read what its user can read.
+everything it left behind is killed. With "confine" null a script can do what its user can do.
 
 Two rules keep forking safe. No threads here, ever. No tensor is ever made here: after one parallel operation in the
 parent, the first one of a forked child hangs for ever, and CUDA does not survive a fork.
@@ -19,7 +21,9 @@ parent, the first one of a forked child hangs for ever, and CUDA does not surviv
 
 import contextlib
 import ctypes
+import fcntl
 import gc
+import importlib.util
 import json
 import os
 import runpy
@@ -27,6 +31,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 
@@ -45,6 +50,16 @@ def preload():
     import torch._dynamo
     import torch.nn.functional  # noqa: F401
 
+    preload_neighbour("confine")
+
+
+def preload_neighbour(name):
+    """A module of this folder; the folder itself stays out of sys.path, where candidates' imports look."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+
 
 def prctl(option, value):
     if sys.platform == "linux":
@@ -56,7 +71,7 @@ class WarmParent:
         self.owner = owner
         self.pids = {}  # job id -> pid of its session's leader
         self.received = b""
-        self.outputs = []  # file descriptors that came with requests not parsed yet
+        self.descriptors = []  # that came with requests not parsed yet
         self.wake, wake_writer = os.pipe()
         for end in (self.wake, wake_writer):
             os.set_blocking(end, False)
@@ -83,11 +98,11 @@ class WarmParent:
     def receive(self):
         """False when the owner is gone."""
         try:
-            chunk, outputs, _, _ = socket.recv_fds(self.owner, 65536, 16)
+            chunk, descriptors, _, _ = socket.recv_fds(self.owner, 65536, 16)
         except OSError:
             return False
         self.received += chunk
-        self.outputs += outputs
+        self.descriptors += descriptors
         if not chunk or len(self.received) > MAX_REQUEST_BYTES:
             return False
         *lines, self.received = self.received.split(b"\n")
@@ -96,7 +111,10 @@ class WarmParent:
             if "kill" in request:
                 self.kill(request["kill"])
             else:
-                self.start(request, self.outputs.pop(0))
+                count = 1 + request.get("extra", 0)
+                output, *extra = self.descriptors[:count]
+                del self.descriptors[:count]
+                self.start(request, output, extra)
         return True
 
     def tell(self, **message):
@@ -105,19 +123,22 @@ class WarmParent:
 
     # --- children ---
 
-    def start(self, request, output):
+    def start(self, request, output, extra):
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self.run_child(request, output, parent)  # does not return
-        os.close(output)
+            self.run_child(request, output, extra, parent)  # does not return
+        for end in (output, *extra):
+            os.close(end)
         self.pids[request["id"]] = pid
         self.tell(event="started", id=request["id"], pid=pid)
 
-    def run_child(self, request, output, parent):
+    def run_child(self, request, output, extra, parent):
         status = 1
         try:
-            self.become_child(output, request["cwd"], parent)
+            self.become_child(output, extra, request["cwd"], parent)
+            if request.get("confine") is not None:  # RuntimeError where any of it cannot be had: then nothing is run
+                sys.modules["confine"].confine(request["confine"])
             status = run_script(request["argv"])
         except BaseException:
             traceback.print_exc()
@@ -128,7 +149,7 @@ class WarmParent:
             finally:
                 os._exit(status)
 
-    def become_child(self, output, cwd, parent):
+    def become_child(self, output, extra, cwd, parent):
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -141,10 +162,16 @@ class WarmParent:
         os.dup2(nothing, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        for end in (nothing, output, *self.outputs, *self.wake_ends):
+        for end in (nothing, output, *self.descriptors, *self.wake_ends):
             os.close(end)
         self.selector.close()
         self.owner.close()
+        moved = [fcntl.fcntl(end, fcntl.F_DUPFD, 64) for end in extra]  # out of the way of 3, 4, ...
+        for end in extra:
+            os.close(end)
+        for number, end in enumerate(moved, start=3):
+            os.dup2(end, number)
+            os.close(end)
         os.nice(NICENESS)
         try:
             with open("/proc/self/oom_score_adj", "w") as file:
@@ -153,13 +180,16 @@ class WarmParent:
             pass  # not Linux
         os.chdir(cwd)
         os.environ.update(HOME=cwd, TMPDIR=cwd)
+        os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)  # set by the import; what a trial compiled is no other's
+        tempfile.tempdir = None  # what was found here at some import
 
     def kill(self, id):
         if id in self.pids:
             kill_group(self.pids[id])
 
     def reap(self):
-        """Tell of children that ended, and end what they left behind."""
+        """End what ended children have left behind, then tell of them: after that nothing of theirs runs any more."""
+        ended = []
         for id, pid in list(self.pids.items()):
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 continue
@@ -168,8 +198,10 @@ class WarmParent:
             del self.pids[id]
             scale = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
             code = os.waitstatus_to_exitcode(status)
-            self.tell(event="exited", id=id, status=code, peak_memory_bytes=usage.ru_maxrss * scale)
-        self.reap_strays()
+            ended.append({"id": id, "status": code, "peak_memory_bytes": usage.ru_maxrss * scale})
+        self.hunt_strays()
+        for message in ended:
+            self.tell(event="exited", **message)
 
     def reap_strays(self):
         """Orphans that left their session and came to us, the subreaper. True if there were any."""
@@ -187,9 +219,13 @@ class WarmParent:
         for pid in self.pids.values():
             kill_group(pid)
         self.pids.clear()
+        self.hunt_strays()
+
+    def hunt_strays(self):
+        """A stray's own children come to us only when it is gone: until there are none, but not for ever."""
         deadline = time.monotonic() + LAST_SECONDS
         while self.reap_strays() and time.monotonic() < deadline:
-            time.sleep(0.01)
+            time.sleep(0.002)
 
 
 def kill_group(pid):

@@ -6,7 +6,7 @@ Owns the root nursery and the order of starting and stopping. Every part is made
 import math
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,8 @@ from node.research import Lab, research
 from node.results.pushing import Pusher
 from node.results.repository import open_results
 from node.room import Room
+from node.sandbox.confinement import Confinement
+from node.sandbox.probe import probe
 from node.screen import Screen
 from node.state import StateFile
 from node.text import clean
@@ -65,6 +67,7 @@ class Launch:
     model: str | None = None
     remote: str | None = None
     train: bool = True
+    unsafe: bool = False
     ticket_file: Path | None = None
 
 
@@ -95,9 +98,10 @@ async def _work(launch: Launch, events: Events, settings: NetworkSettings, propo
     budget_s = launch.budget_s or default_budget_seconds(hardware, topic.brief.budgets)
     track = Track(hardware_class=hardware.hardware_class, budget_seconds=budget_s)
     launch.home.save_brief(topic.brief_id, topic.brief_bytes)
+    confinement = replace(await trio.to_thread.run_sync(probe, hardware), unsafe=launch.unsafe)
     journal = Journal(launch.home.journal)
     try:
-        await Node(launch, events, identity, topic, hardware, track, journal, settings, proposer).run()
+        await Node(launch, events, identity, topic, hardware, track, confinement, journal, settings, proposer).run()
     finally:
         journal.close()
 
@@ -136,6 +140,7 @@ class Node:
         topic: Topic,
         hardware: Hardware,
         track: Track,
+        confinement: Confinement,
         journal: Journal,
         settings: NetworkSettings,
         proposer: Proposer,
@@ -144,6 +149,7 @@ class Node:
         self._events = events
         self._hardware = hardware
         self._track = track
+        self._confinement = confinement
         self._topic = topic
         home = launch.home
         name = clean(launch.name or str(home.read_state().get("name") or ""), 40)
@@ -160,7 +166,9 @@ class Node:
             name=self._name,
             track=track,
             notebook=self._notebook,
-            hypotheses=Hypotheses(self._notebook, track, self._proposer, Classic()),
+            hypotheses=Hypotheses(
+                self._notebook, track, self._proposer, Classic(), code_may_change=confinement.code_may_change
+            ),
             recorder=Recorder(self._notebook, self._results, room, events),
             room=room,
             events=events,
@@ -213,6 +221,7 @@ class Node:
             corpus.vocab_size,
             self._launch.home.scratch / "worker-0",
             self._hardware,
+            self._confinement,
         )
         nursery.start_soon(trainer.run)
         return await research(self._lab, trainer)
@@ -230,6 +239,7 @@ class Node:
             brief_id=self._topic.brief_id,
             hardware_class=self._hardware.hardware_class,
             hardware=self._hardware.description,
+            sandbox=self._confinement.describe(),
             budget_s=self._track.budget_seconds,
             proposer=self._proposer.name if self._launch.train else "none",
             home=str(home.path),

@@ -17,6 +17,9 @@ from gossip.identity import load_or_create
 from gossip.refusal import GossipError
 from node import shipped
 from node.home import Home
+from node.sandbox.advice import advice
+from node.sandbox.policy import Backend
+from node.sandbox.probe import probe
 from node.topics.loading import describe_topic, shipped_topics
 from node.trials.hardware import detect
 from swarm.words import SwarmError, short
@@ -44,6 +47,7 @@ def examine(home: Home, env: Mapping[str, str]) -> Iterator[Check]:
         check_topics,
         check_torch,
         check_hardware,
+        check_sandbox,
         lambda: check_port(home),
         lambda: check_network(home),
         lambda: check_model(env),
@@ -134,6 +138,13 @@ def check_hardware() -> Check:
             "hardware", "warning", f"{found.hardware_class}: {found.description}", "install the CUDA build of torch"
         )
     return Check("hardware", "ok", f"{found.hardware_class}: {found.description}")
+
+
+def check_sandbox() -> Check:
+    """What holds the code of a trial here, found by running something in it."""
+    found = probe(detect())
+    state = "warning" if found.backend is Backend.NONE else "ok"
+    return Check("sandbox", state, found.describe(), advice(found))
 
 
 def check_port(home: Home) -> Check:

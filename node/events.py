@@ -41,6 +41,7 @@ class NodeStarted(Event):
     brief_id: str
     hardware_class: str
     hardware: str
+    sandbox: str  # what holds candidate code, in one line
     budget_s: float
     proposer: str
     home: str

@@ -21,13 +21,21 @@ class Hypotheses:
     """One proposal ahead. `prepare` makes it, `take` hands it out."""
 
     def __init__(
-        self, notebook: Notebook, track: Track, proposer: Proposer, stand_in: Proposer, max_inspirations: int = 16
+        self,
+        notebook: Notebook,
+        track: Track,
+        proposer: Proposer,
+        stand_in: Proposer,
+        max_inspirations: int = 16,
+        *,
+        code_may_change: bool = True,
     ) -> None:
         self._notebook = notebook
         self._track = track
         self._proposer = proposer
         self._stand_in = stand_in
         self._max_inspirations = max_inspirations
+        self._code_may_change = code_may_change
         self._ready: Proposal | None = None
         self._told: tuple[Entry, ...] = ()  # peers' findings that were drained for the ready one
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
@@ -67,11 +75,20 @@ class Hypotheses:
         (proposal, told), self._ready, self._told = (self._ready, self._told), None, ()
         if proposal is not None:
             proposal = rebase(proposal, self._notebook, best)
+        if proposal is not None:
+            proposal = self._permitted(proposal)
         if proposal is None or proposal.key in self._tried():
             self._notebook.put_back(told)  # nobody has used them
             inspirations = self._notebook.drain(self._max_inspirations)
             proposal = await self._stand_in.propose(self._request(best, inspirations))
-        return proposal
+        return self._permitted(proposal)
+
+    def _permitted(self, proposal: Proposal) -> Proposal:
+        """Where nothing holds a script, a proposal is its config; it is tried with the brief's own train.py."""
+        brief = self._notebook.brief
+        if self._code_may_change or proposal.source_sha256 == brief.source_sha256:
+            return proposal
+        return proposal.model_copy(update={"source": None, "source_sha256": brief.source_sha256})
 
     def _tried(self) -> frozenset[str]:
         return frozenset(self._notebook.ledger.tried(self._track) | self._taken)

@@ -134,6 +134,7 @@ def header_rows(event: NodeStarted) -> list[tuple[str, str]]:
         ("node", f"{event.name}  {event.peer_id}"),
         ("topic", f"{event.topic}  (brief {short(event.brief_id)}{earlier})"),
         ("hardware", f"{event.hardware_class}  {event.hardware}"),
+        ("sandbox", event.sandbox),
         ("budget", f"{event.budget_s:g} s a trial"),
         ("proposer", event.proposer),
         ("results", f"{event.results_repository}  branch {event.branch}"),

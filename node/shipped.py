@@ -20,7 +20,7 @@ def configs() -> Path:
 
 
 def experiments() -> Path:
-    """The folder with train.py, evaluate.py and warm.py."""
+    """The folder with train.py, answer.py and warm.py."""
     return _folder("experiments")
 
 

@@ -86,6 +86,7 @@ class StateFile:
                     "topic": event.topic,
                     "brief_id": event.brief_id,
                     "hardware_class": event.hardware_class,
+                    "sandbox": event.sandbox,
                     "budget_s": event.budget_s,
                     "proposer": event.proposer,
                     "started_at": event.at,

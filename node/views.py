@@ -111,6 +111,7 @@ def status(archive: Archive) -> Json:
         "brief_id": archive.brief_id,
         "hardware_class": track.hardware_class if track else None,
         "budget_s": track.budget_seconds if track else None,
+        "sandbox": state.get("sandbox"),
         "proposer": state.get("proposer"),
         "home": str(archive.home.path),
         "results_repository": str(archive.home.results),

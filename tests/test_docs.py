@@ -113,11 +113,8 @@ def test_every_file_a_document_names_exists(name):
     missing = [link for link in links if link and not (document.parent / link).exists()]
     tops = {path.name for path in ROOT.iterdir()}
     named = [word for word in re.findall(r"`([A-Za-z0-9_./-]+/[A-Za-z0-9_./-]*)`", text) if word.split("/")[0] in tops]
-    missing += [word for word in named if word not in FUTURE and not (ROOT / word).exists()]
+    missing += [word for word in named if not (ROOT / word).exists()]
     assert not missing
-
-
-FUTURE = {"node/sandbox/"}  # "what comes next and where it will live"; begun with its first entry
 
 
 def test_the_readmes_tree_names_files_that_exist():

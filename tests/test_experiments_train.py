@@ -1,4 +1,4 @@
-"""experiments/train.py and evaluate.py: every setting trains, runs repeat, and the number is the right one."""
+"""experiments/train.py and answer.py: every setting trains, runs repeat, and the logits are the right ones."""
 
 import importlib.util
 import itertools
@@ -14,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_model
 
+from node.trials.evaluator import read_shard
+from node.trials.scoring import Sheet, Windows, bits_per_byte, nats_of
 from swarm.brief import MAX_SOURCE_BYTES
 from swarm.space import ChoiceParameter, SearchSpace
 
@@ -24,6 +26,9 @@ TINY = {**SETTINGS["base"], "depth": 1, "width": 32, "heads": 2, "context": 32, 
 TEXT = b"".join(b"the answer to question %d is %d.\n" % (i, i * i % 97) for i in range(400))
 
 
+TOKENS = np.frombuffer(TEXT, np.uint8).astype(np.uint16)
+
+
 def load(name):
     spec = importlib.util.spec_from_file_location(f"experiments_{name}", ROOT / "experiments" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -32,7 +37,7 @@ def load(name):
     return module
 
 
-train, evaluate = load("train"), load("evaluate")
+train, answer = load("train"), load("answer")
 
 
 @pytest.fixture(autouse=True)
@@ -61,14 +66,21 @@ def run_train(tmp_path, shard, monkeypatch, capsys, config, *more, steps=3, seco
     return stop.value.code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def run_evaluate(tmp_path, shard, monkeypatch, raw_bytes, source=ROOT / "experiments/train.py"):
-    result = tmp_path / "result.json"
-    paths = {"source": source, "config": tmp_path / "config.json", "weights": tmp_path / "weights.safetensors"}
-    paths |= {"shard": shard, "result": result}
-    arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments, "--raw-bytes", str(raw_bytes)])
-    evaluate.main()
-    return json.loads(result.read_text())
+def measure(model, tokens, context, batch_tokens=4096):
+    """Nats over all tokens, as the evaluator asks for them, in this process."""
+    windows, sheet, slot = Windows(tokens, context), Sheet(len(tokens)), torch.empty(max(batch_tokens, context) * 256)
+    for batch in windows.whole_batches(batch_tokens, np.random.default_rng(0)):
+        inputs = torch.from_numpy(windows.inputs(batch).astype(np.int64))
+        answer.answer(model, inputs, slot, 256, torch.device("cpu"))
+        logits = slot[: batch.tokens * 256].view(-1, 256).numpy()
+        sheet.write(batch, nats_of(logits, windows.targets(batch).ravel()))
+    return sheet.total()
+
+
+def measured(tmp_path):
+    config = json.loads((tmp_path / "config.json").read_text())
+    model = answer.load_model_of(ROOT / "experiments/train.py", config, 256, tmp_path / "weights.safetensors")
+    return measure(model, TOKENS, config["context"])
 
 
 def test_the_base_config_is_inside_the_space():
@@ -118,7 +130,7 @@ def test_same_seed_and_steps_give_bitwise_the_same_measurement(tmp_path, shard, 
     scores = []
     for seed in (5, 5, 6):
         run_train(tmp_path, shard, monkeypatch, capsys, {**TINY, **change}, "--seed", str(seed), steps=5)
-        scores.append(run_evaluate(tmp_path, shard, monkeypatch, len(TEXT))["nats"])
+        scores.append(measured(tmp_path))
     assert scores[0] == scores[1]
     assert scores[0] != scores[2]
 
@@ -127,7 +139,7 @@ def test_loss_falls_on_a_small_text(tmp_path, shard, monkeypatch, capsys):
     config = {**TINY, "learning_rate": 1e-2, "batch_size": 16}
     _, events = run_train(tmp_path, shard, monkeypatch, capsys, config, steps=60)
     assert events[1]["train_loss"] > 5
-    assert run_evaluate(tmp_path, shard, monkeypatch, len(TEXT))["val_bpb"] < 3.5
+    assert bits_per_byte(measured(tmp_path), len(TEXT)) < 3.5
 
 
 def test_training_stops_while_there_is_time_to_save(tmp_path, shard, monkeypatch, capsys):
@@ -189,7 +201,7 @@ def test_newton_schulz_gives_nearly_orthogonal_matrices():
 
 
 def slow_nats(model, tokens, context):
-    """One token at a time, as the words of evaluate.py say it."""
+    """One token at a time, as the words of scoring.py say it."""
     nats = 0.0
     for at, target in enumerate(tokens):
         begin = at // context * context
@@ -204,30 +216,11 @@ def slow_nats(model, tokens, context):
 @pytest.mark.parametrize("positions", ["learned", "rope"])
 def test_evaluation_equals_a_slow_reference(monkeypatch, length, positions):
     monkeypatch.setattr(train, "CPU_DTYPE", torch.float32)  # so that the two ways agree to the last digits
-    monkeypatch.setattr(evaluate, "BATCH_TOKENS", 64)  # more than one forward pass
     torch.manual_seed(0)
     model = train.build_model({**TINY, "positions": positions}, 256).eval()
-    tokens = np.frombuffer(TEXT[:length], np.uint8)
-    nats = evaluate.total_nats(model, tokens, 256, TINY["context"], torch.device("cpu"))
+    tokens = TOKENS[:length]
+    nats = measure(model, tokens, TINY["context"], batch_tokens=64)  # more than one forward pass
     assert nats == pytest.approx(slow_nats(model, tokens.tolist(), TINY["context"]), rel=1e-6)
-
-
-def test_evaluation_of_a_model_that_knows_nothing_counts_every_byte_once(tmp_path, shard, monkeypatch):
-    source = tmp_path / "uniform.py"
-    source.write_text(
-        "import torch\n"
-        "class Uniform(torch.nn.Module):\n"
-        "    def forward(self, tokens):\n"
-        "        return torch.zeros(*tokens.shape, 256)\n"
-        "def build_model(config, vocab_size):\n"
-        "    return Uniform()\n"
-    )
-    (tmp_path / "config.json").write_text(json.dumps(TINY))
-    save_model(torch.nn.Module(), str(tmp_path / "weights.safetensors"))
-    result = run_evaluate(tmp_path, shard, monkeypatch, len(TEXT), source=source)
-    assert result["tokens"] == len(TEXT)
-    assert result["val_bpb"] == pytest.approx(8.0, rel=1e-6)
-    assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -236,7 +229,7 @@ def test_weights_come_back_as_they_were(tmp_path, tied):
     torch.manual_seed(1)
     model = train.build_model(config, 256).eval()
     save_model(model, str(tmp_path / "w.safetensors"))
-    again = evaluate.load_model_of(ROOT / "experiments/train.py", config, 256, tmp_path / "w.safetensors")
+    again = answer.load_model_of(ROOT / "experiments/train.py", config, 256, tmp_path / "w.safetensors")
     tokens = torch.arange(64).view(2, 32)
     assert torch.equal(model(tokens), again(tokens))
 
@@ -250,20 +243,16 @@ def test_weights_that_a_candidate_ties_itself_come_back(tmp_path):
         "    model[1].weight = model[0].weight\n"
         "    return model\n"
     )
-    model = evaluate.load_source(source).build_model({}, 256)
+    model = answer.load_source(source).build_model({}, 256)
     save_model(model, str(tmp_path / "w.safetensors"))
-    again = evaluate.load_model_of(source, {}, 256, tmp_path / "w.safetensors")
+    again = answer.load_model_of(source, {}, 256, tmp_path / "w.safetensors")
     assert torch.equal(again[0].weight, model[0].weight)
     assert again[1].weight is again[0].weight
 
 
-def test_numbers_that_are_not_finite_end_the_evaluation(capsys):
-    model = train.build_model(TINY, 256).eval()
-    torch.nn.init.constant_(model.embedding, math.nan)
-    with pytest.raises(SystemExit) as stop:
-        evaluate.total_nats(model, np.frombuffer(TEXT, np.uint8), 256, 32, torch.device("cpu"))
-    assert stop.value.code == 3
-    assert "not finite" in capsys.readouterr().err
+def test_an_answer_of_another_shape_is_refused():
+    with pytest.raises(answer.WrongShape):
+        answer.answer(lambda x: torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(99), 256, torch.device("cpu"))
 
 
 def test_a_vocabulary_above_256_is_two_bytes_a_token(tmp_path, monkeypatch, capsys):
@@ -271,4 +260,4 @@ def test_a_vocabulary_above_256_is_two_bytes_a_token(tmp_path, monkeypatch, caps
     (np.arange(500, dtype="<u2") % 300).tofile(shard)
     status, _ = run_train(tmp_path, shard, monkeypatch, capsys, TINY, "--vocab-size", "300")
     assert status == 0
-    assert evaluate.read_tokens(shard, 300).max() == 299
+    assert read_shard(shard, 300).max() == 299

@@ -23,7 +23,7 @@ LONG = "width 64 → 128, norm layernorm → rmsnorm, learning_rate 0.001 → 0.
 
 STARTED = said.NodeStarted(
     at=AT, name="quiet-otter", peer_id=PEERS[0], topic="pysource", brief_id="b" * 64, hardware_class="cpu-x86_64-2",
-    hardware="AMD EPYC, 2 cores", budget_s=120.0, proposer="llm:some-model", home="/home/me",
+    hardware="AMD EPYC, 2 cores", sandbox="landlock", budget_s=120.0, proposer="llm:some-model", home="/home/me",
     results_repository="/home/me/a/long/way/down/to/results", branch=f"nodes/{PEERS[0]}/pysource", findings=3,
 )  # fmt: skip
 TRIAL = said.TrialStarted(
@@ -111,6 +111,7 @@ def test_plain_lines_say_each_thing_once():
         f"node      quiet-otter  {PEERS[0]}",
         "topic     pysource  (brief bbbbbbbb, 3 findings so far)",
         "hardware  cpu-x86_64-2  AMD EPYC, 2 cores",
+        "sandbox   landlock",
         "budget    120 s a trial",
         "proposer  llm:some-model",
         f"results   /home/me/a/long/way/down/to/results  branch nodes/{PEERS[0]}/pysource",

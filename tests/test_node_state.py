@@ -21,7 +21,8 @@ from node.state import WRITE_SECONDS, StateFile, TrainingShare
 
 STARTED = NodeStarted(
     name="swift-hare", peer_id="12D3KooWme", topic="tiny", brief_id="b" * 64, hardware_class="cpu-2", hardware="two",
-    budget_s=10.0, proposer="classic", home="/home", results_repository="/results", branch="nodes/x/tiny", findings=0,
+    sandbox="landlock", budget_s=10.0, proposer="classic", home="/home", results_repository="/results",
+    branch="nodes/x/tiny", findings=0,
 )  # fmt: skip
 LISTENING = Listening(addresses=("/ip4/127.0.0.1/tcp/4001/p2p/x",), ticket="swarm1abc", port=4001)
 

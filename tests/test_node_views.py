@@ -44,6 +44,7 @@ def test_status_of_the_topic_last_worked_on(archive, home):
         "brief_id": BRIEF_ID,
         "hardware_class": TRACK.hardware_class,
         "budget_s": TRACK.budget_seconds,
+        "sandbox": None,
         "proposer": "classic",
         "home": str(home.path),
         "results_repository": str(home.path / "results"),

@@ -85,6 +85,8 @@ def node_options(command: F) -> F:
         click.option("--model", metavar="NAME", envvar="OPENAI_MODEL", help="Language model, for OPENAI_BASE_URL."),
         click.option("--remote", metavar="URL", help="Also push the branch to this git remote."),
         click.option("--no-train", is_flag=True, help="Keep records and introduce peers, but do not research."),
+        click.option("--unsafe", is_flag=True,
+                     help="Where no sandbox works: run code that the language model wrote all the same."),
         click.option("--ticket-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
                      help="Also write the ticket to a file."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event."),
@@ -130,6 +132,7 @@ def _start(
     model: str | None,
     remote: str | None,
     no_train: bool,
+    unsafe: bool,
     ticket_file: Path | None,
     as_json: bool,
     plain: bool,
@@ -149,6 +152,7 @@ def _start(
         model=model,
         remote=remote,
         train=not no_train,
+        unsafe=unsafe,
         ticket_file=ticket_file,
     )
     screen = make_screen("json" if as_json else "plain" if plain else "auto")

@@ -69,6 +69,7 @@ def status(home: Home, topic: str | None, as_json: bool) -> None:
         ("running", "yes" if facts["running"] else "no"),
         ("topic", f"{facts['topic']}  (brief {short(facts['brief_id'])})"),
         ("hardware", f"{facts['hardware_class']}, {facts['budget_s']:g} s a trial" if facts["hardware_class"] else ""),
+        ("sandbox", facts["sandbox"] or ""),
         ("proposer", facts["proposer"] or ""),
         ("experiments", f"{facts['experiments']} own, {facts['findings_known']} known in the swarm"),
         ("best", f"{best['val_bpb']:.4f} val_bpb  (finding {short(best['id'])})" if best else "none yet"),

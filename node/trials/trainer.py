@@ -1,37 +1,40 @@
 """Where a trial runs. The port (`Trainer`) and the trainer of this machine's one device.
 
-Owns a trial from source and config to outcome: the clock, the deadline, the measurement, and that nothing stays behind.
-Refuses to know proposals, verdicts and what the number is compared with. Not covered: a sandbox; the script runs as the
-node's user.
+Owns a trial from source and config to outcome: the clock, the deadline, and that nothing stays behind. The number is
+the evaluator's. Refuses to know proposals, verdicts and what the number is compared with. What a script may touch is
+decided here, file by file; what holds it is node/sandbox's.
 """
 
 import errno
 import json
-import math
 import os
 import signal
-import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import trio
 
+from node.sandbox.confinement import Confinement
+from node.sandbox.spec import Access
+from node.sandbox.watch import Broken
+from node.trials import source_text
+from node.trials.answering import BadAnswer
+from node.trials.evaluator import WEIGHTS, Evaluator, read_shard, weights_size
+from node.trials.folders import remove
 from node.trials.hardware import Hardware, usable_memory_bytes
 from node.trials.output import Progress, TrialEvents, TrialLog, one_line, thin
+from node.trials.source_examination import examine
 from node.trials.warm_process import Ended, TrainerError, WarmProcess
 from swarm.finding import CurvePoint, Track, Trial
 from swarm.words import Config, Outcome
 
 __all__ = ["Job", "LocalTrainer", "Progress", "Trainer", "TrainerError", "TrialReport"]
 
-DIVERGED, OUT_OF_MEMORY = 3, 4  # exit statuses of train.py and evaluate.py
+DIVERGED, OUT_OF_MEMORY = 3, 4  # exit statuses of train.py
 MEASURE_SECONDS = 20.0  # at least; a trial's measurement may also take half as long as its budget
-CLEAN_SECONDS = 2.0  # to delete a trial's files while stopping
-MAX_RESULT_BYTES = 4096
-MAX_VAL_BPB = 64.0  # what a trial accepts; a model that knows nothing has 8 on bytes
 
 
 @dataclass(frozen=True)
@@ -90,30 +93,52 @@ class LocalTrainer:
 
     def __init__(
         self,
-        experiments: Path,  # has warm.py and evaluate.py
+        experiments: Path,  # has warm.py, answer.py and the shipped train.py
         shards: Path,  # has train.bin and validation.bin
         validation_raw_bytes: int,
         vocab_size: int,
         scratch: Path,  # this trainer's own: what is found in it at the start is deleted
         hardware: Hardware,
+        confinement: Confinement,
     ) -> None:
         self._experiments, self._shards, self._scratch = experiments.resolve(), shards.resolve(), scratch.resolve()
         self._validation_raw_bytes, self._vocab_size, self._hardware = validation_raw_bytes, vocab_size, hardware
-        self._warm = WarmProcess(self._experiments / "warm.py", self._environment(), self._scratch / "warm.log")
+        self._confinement, train = confinement, self._shards / "train.bin"
+        log, script = self._scratch / "warm" / "warm.log", self._experiments / "warm.py"
+        self._warm = WarmProcess(script, self._environment(), log, confinement, (train,), self._scratch)
         self._device_free = trio.Lock()
+        self._shipped = b""
+        self._evaluator: Evaluator | None = None
 
     async def run(self) -> None:
-        await _remove(self._scratch)  # of a node that was killed
+        await remove(self._scratch)  # of a node that was killed
         try:
-            self._scratch.mkdir(parents=True, exist_ok=True)
+            (self._scratch / "warm").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainerError(f"cannot make the folder for trials, {self._scratch}: {error.strerror}") from None
+        self._evaluator = self._make_evaluator()
         await self._warm.run()
+
+    def _make_evaluator(self) -> Evaluator:
+        """Everything that a number depends on is read here, before any candidate's code runs."""
+        shard = self._shards / "validation.bin"
+        try:
+            self._shipped = (self._experiments / "train.py").read_bytes()
+            tokens = read_shard(shard, self._vocab_size)
+        except OSError as error:
+            raise TrainerError(f"cannot read {error.filename}: {error.strerror}; run `swarm doctor`") from None
+        if not len(tokens) or self._validation_raw_bytes < 1 or int(tokens.max()) >= self._vocab_size:
+            raise TrainerError(f"{shard} holds no tokens of this topic; delete its folder, it is made again")
+        answer = self._experiments / "answer.py"
+        raw_bytes, vocab_size = self._validation_raw_bytes, self._vocab_size
+        return Evaluator(self._warm, answer, tokens, raw_bytes, vocab_size, self._hardware)
 
     async def train(self, job: Job, watcher: Watcher) -> TrialReport:
         async with self._device_free:
             await self._warm.wait_ready()
             attempt = _Attempt(job, watcher)
+            if refusal := await self._examine(job):
+                return attempt.report(_Ending(Outcome.REJECTED, refusal))
             try:
                 folder = self._prepare(job)
             except OSError as error:
@@ -122,21 +147,28 @@ class LocalTrainer:
                 ending = await self._train_in(folder, attempt)
                 return attempt.report(ending or await self._measure_in(folder, attempt))
             finally:
-                with trio.move_on_after(CLEAN_SECONDS) as scope:
-                    scope.shield = True
-                    await _remove(folder)
+                await remove(folder)
+
+    async def _examine(self, job: Job) -> str:
+        """Why this source is not run at all, empty for nearly every one."""
+        source = _encoded(job.source)
+        if source != self._shipped and not self._confinement.code_may_change:
+            return "its train.py is not the shipped one, and nothing here could hold it; see `swarm doctor`"
+        return "" if source == self._shipped else await examine(source, source_text.count(self._shipped))
 
     def _environment(self) -> dict[str, str]:
         """What a script may see of ours: where programs, libraries and GPUs are; no keys, no settings of the user."""
         passed = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_HOME")
         ours = {name: os.environ[name] for name in passed if name in os.environ}
-        threads = str(self._hardware.threads)
-        return {**ours, "LANG": "C.UTF-8", "HOME": str(self._scratch), "OMP_NUM_THREADS": threads}
+        threads, scratch = str(self._hardware.threads), str(self._scratch / "warm")
+        return {**ours, "LANG": "C.UTF-8", "HOME": scratch, "TMPDIR": scratch, "OMP_NUM_THREADS": threads}
 
     def _prepare(self, job: Job) -> Path:
+        self._scratch.mkdir(parents=True, exist_ok=True)  # a script can have deleted it
         folder = Path(tempfile.mkdtemp(prefix="trial-", dir=self._scratch))
-        (folder / "train.py").write_bytes(job.source.encode("utf-8", errors="surrogatepass"))
+        (folder / "train.py").write_bytes(_encoded(job.source))
         (folder / "config.json").write_text(json.dumps(job.config))
+        (folder / "scratch").mkdir()  # all it may write to: safetensors writes a file of another name and renames it
         return folder
 
     async def _train_in(self, folder: Path, attempt: "_Attempt") -> _Ending | None:
@@ -144,7 +176,7 @@ class LocalTrainer:
         budget_seconds = attempt.job.track.budget_seconds
         grace_seconds = max(2.0, 0.05 * budget_seconds)
         argv = [*self._argv(folder, folder / "train.py"), "--train", str(self._shards / "train.bin")]
-        argv += ["--seconds", repr(budget_seconds), "--seed", str(attempt.job.seed), "--out", str(folder)]
+        argv += ["--seconds", repr(budget_seconds), "--seed", str(attempt.job.seed), "--out", str(folder / "scratch")]
         attempt.hand_over()
         ended = await self._execute(argv, folder, attempt.hear, budget_seconds + grace_seconds)
         attempt.stop(ended)
@@ -154,29 +186,34 @@ class LocalTrainer:
             )
         if problem := _problem(ended, attempt):
             return problem
-        return (
-            None
-            if _is_file(folder / "weights.safetensors")
-            else _Ending(Outcome.CRASHED, "left no weights.safetensors")
-        )
+        try:
+            weights_size(folder / "scratch" / WEIGHTS)
+        except BadAnswer as bad:
+            return _Ending(bad.outcome, bad.reason)
+        return None
 
     async def _measure_in(self, folder: Path, attempt: "_Attempt") -> _Ending:
-        deadline_seconds = max(MEASURE_SECONDS, 0.5 * attempt.job.track.budget_seconds)
-        result, shard = folder / "result.json", self._shards / "validation.bin"
-        argv = [*self._argv(folder, self._experiments / "evaluate.py"), "--source", str(folder / "train.py")]
-        argv += ["--weights", str(folder / "weights.safetensors"), "--shard", str(shard)]
-        argv += ["--raw-bytes", str(self._validation_raw_bytes), "--result", str(result)]
-        ended = await self._execute(argv, folder, attempt.log.feed, deadline_seconds)
-        if ended is None:
-            return _Ending(Outcome.TIMED_OUT, f"measuring took longer than {deadline_seconds:g} s")
-        return _problem(ended, attempt, "measuring: ") or self._score(result, shard)
+        assert self._evaluator is not None
+        job, seconds = attempt.job, max(MEASURE_SECONDS, 0.5 * attempt.job.track.budget_seconds)
+        with trio.move_on_after(seconds):
+            source, weights = _encoded(job.source), folder / "scratch" / WEIGHTS
+            try:
+                measurement = await self._evaluator.measure(source, job.config, weights, self._scratch)
+            except OSError as error:
+                return _Ending(Outcome.CRASHED, _disk_problem(error))
+            attempt.log.feed(f"{measurement.line()}\n".encode())
+            reason = f"measuring: {measurement.reason}" if measurement.reason else ""
+            return _Ending(measurement.outcome, reason, measurement.val_bpb)
+        return _Ending(Outcome.TIMED_OUT, f"measuring took longer than {seconds:g} s")
 
     async def _execute(
         self, argv: list[str], folder: Path, hear: Callable[[bytes], None], seconds: float
     ) -> Ended | None:
         """None when it had to be killed after `seconds`."""
         with trio.move_on_after(seconds) as scope:
-            return await self._warm.execute(argv, folder, hear)
+            read = (folder / "train.py", folder / "config.json", self._shards / "train.bin")
+            access = Access(read, write=(), scratch=folder / "scratch")
+            return await self._warm.execute(argv, folder / "scratch", hear, access)
         assert scope.cancelled_caught
         return None
 
@@ -184,22 +221,6 @@ class LocalTrainer:
         hardware = self._hardware
         argv = [str(script), "--config", str(folder / "config.json"), "--vocab-size", str(self._vocab_size)]
         return [*argv, "--device", hardware.device, "--threads", str(hardware.threads)]
-
-    def _score(self, result: Path, shard: Path) -> _Ending:
-        """Bits per byte from the nats that were summed; that every token was counted is checked here."""
-        expected = shard.stat().st_size // (1 if self._vocab_size <= 256 else 2)
-        try:
-            with result.open("rb") as file:
-                content = cast("dict[str, Any]", json.loads(file.read(MAX_RESULT_BYTES)))  # Any: checked below
-            nats, tokens = float(content["nats"]), int(content["tokens"])
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
-            return _Ending(Outcome.CRASHED, "measuring left no readable result")
-        if tokens != expected:
-            return _Ending(Outcome.CRASHED, f"measuring counted {tokens} tokens, the shard has {expected}")
-        val_bpb = nats / math.log(2) / self._validation_raw_bytes
-        if not 0 < val_bpb < MAX_VAL_BPB:
-            return _Ending(Outcome.DIVERGED, f"bits per byte are {val_bpb:g}, which no trained model has")
-        return _Ending(Outcome.MEASURED, val_bpb=val_bpb)
 
 
 class _Attempt:
@@ -251,28 +272,28 @@ class _Attempt:
         return TrialReport(trial, curve, self.log.text(), self._training_seconds)
 
 
-def _problem(ended: Ended, attempt: _Attempt, doing: str = "") -> _Ending | None:
+def _problem(ended: Ended, attempt: _Attempt) -> _Ending | None:
     """What an exit status says, None for success."""
-    said = attempt.said_reason if not doing else ""
-    words = attempt.log.last_words()
+    said, words = attempt.said_reason, attempt.log.last_words()
+    if ended.broken is not None:
+        outcome = Outcome.OUT_OF_MEMORY if ended.broken.kind is Broken.MEMORY else Outcome.CRASHED
+        return _Ending(outcome, ended.broken.reason)
     match ended.status:
         case 0:
             return None
         case None:
-            return _Ending(Outcome.CRASHED, f"{doing}the process was lost together with the one that started it")
+            return _Ending(Outcome.CRASHED, "the process was lost together with the one that started it")
         case status if status == DIVERGED:
-            return _Ending(Outcome.DIVERGED, doing + (said or words or "numbers are not finite"))
+            return _Ending(Outcome.DIVERGED, said or words or "numbers are not finite")
         case status if status == OUT_OF_MEMORY:
-            return _Ending(Outcome.OUT_OF_MEMORY, doing + (said or words or "out of memory"))
+            return _Ending(Outcome.OUT_OF_MEMORY, said or words or "out of memory")
         case status if status == -signal.SIGKILL and ended.peak_memory_bytes > usable_memory_bytes() / 2:
             gib = ended.peak_memory_bytes / 2**30
-            return _Ending(Outcome.OUT_OF_MEMORY, f"{doing}killed at {gib:.1f} GiB, most likely for want of memory")
+            return _Ending(Outcome.OUT_OF_MEMORY, f"killed at {gib:.1f} GiB, most likely for want of memory")
         case status if status < 0:
-            return _Ending(
-                Outcome.CRASHED, f"{doing}killed by signal {-status}{f', last words: {words}' if words else ''}"
-            )
+            return _Ending(Outcome.CRASHED, f"killed by signal {-status}{f', last words: {words}' if words else ''}")
         case status:
-            return _Ending(Outcome.CRASHED, doing + (words or f"exit status {status}"))
+            return _Ending(Outcome.CRASHED, words or f"exit status {status}")
 
 
 def _disk_problem(error: OSError) -> str:
@@ -281,14 +302,5 @@ def _disk_problem(error: OSError) -> str:
     return f"cannot write the trial's files: {error.strerror or type(error).__name__}"
 
 
-def _is_file(path: Path) -> bool:
-    """A plain file, no link: what is measured lies in the trial's own folder."""
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
-
-
-async def _remove(folder: Path) -> None:
-    """rm, because a script may nest folders deeper than Python's own recursion goes."""
-    await trio.run_process(["rm", "-rf", "--", str(folder)], check=False, capture_stderr=True)
+def _encoded(source: str) -> bytes:
+    return source.encode("utf-8", errors="surrogatepass")

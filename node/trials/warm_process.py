@@ -14,12 +14,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import trio
 
+from node.sandbox.confinement import Confinement
+from node.sandbox.policy import Backend
+from node.sandbox.spec import Access
+from node.sandbox.watch import POLL_SECONDS, BrokenLimit, broken, look, outer_pid
 from swarm.words import SwarmError
 
 MAX_FAILED_STARTS = 3
@@ -39,18 +43,31 @@ class Ended:
 
     status: int | None
     peak_memory_bytes: int = 0
+    broken: BrokenLimit | None = None  # it was killed for this
 
 
 @dataclass
 class _Running:
     ended: trio.Event = field(default_factory=trio.Event)
     end: Ended | None = None
-    pid: int | None = None
+    pid: int | None = None  # as we see it
+    output_bytes: int = 0
+    broken: BrokenLimit | None = None
 
 
 class WarmProcess:
-    def __init__(self, script: Path, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        script: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        confinement: Confinement,
+        read: Sequence[Path],  # all that any of its scripts may read, besides this system's libraries
+        write: Path,  # the folder in which every script's files lie
+    ) -> None:
         self._script, self._environment, self._log = script, dict(environment), log
+        self._confinement, self._read, self._write = confinement, (script.parent, *read), write
+        self._group: int | None = None  # leader of the group it runs in: itself, or its launcher
         self._socket: trio.socket.SocketType | None = None
         self._sending = trio.Lock()
         self._ready = trio.Event()
@@ -74,27 +91,53 @@ class WarmProcess:
     async def wait_ready(self) -> None:
         await self._ready.wait()
 
-    async def execute(self, argv: Sequence[str], cwd: Path, on_output: Callable[[bytes], None]) -> Ended:
-        """Run a Python script to its end. Cancelled, it is killed first."""
+    async def execute(
+        self,
+        argv: Sequence[str],
+        cwd: Path,
+        on_output: Callable[[bytes], None],
+        access: Access,
+        descriptors: Sequence[int] = (),
+    ) -> Ended:
+        """Run a Python script to its end. Cancelled, it is killed first. Gets copies of `descriptors` as 3, 4, ..."""
         running, id = _Running(), next(self._ids)
         read_end, write_end = os.pipe()
         async with trio.lowlevel.FdStream(read_end) as output:
             self._running[id] = running
             try:
-                await self._hand_over(id, argv, cwd, write_end)
+                await self._hand_over(id, argv, cwd, write_end, descriptors, access)
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_pump, output, on_output)
+                    nursery.start_soon(_pump, output, on_output, running)
+                    nursery.start_soon(self._watch, id, running, access.scratch or cwd)
                     await running.ended.wait()
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_SECONDS
             finally:
                 await self._kill(id, running)
                 del self._running[id]
         assert running.end is not None
-        return running.end
+        return replace(running.end, broken=running.broken)
 
-    async def _hand_over(self, id: int, argv: Sequence[str], cwd: Path, output: int) -> None:
+    async def _watch(self, id: int, running: _Running, scratch: Path) -> None:
+        """Until it ends, or a limit is broken that the kernel does not hold."""
+        limits = self._confinement.limits
+        while True:
+            with trio.move_on_after(POLL_SECONDS):
+                await running.ended.wait()
+                return
+            if self.pid is not None:
+                running.broken = broken(look(self.pid, scratch, limits, running.output_bytes), limits)
+            if running.broken is not None:
+                await self._kill(id, running)
+                return
+
+    async def _hand_over(
+        self, id: int, argv: Sequence[str], cwd: Path, output: int, descriptors: Sequence[int], access: Access
+    ) -> None:
         try:
-            await self._send({"id": id, "argv": list(argv), "cwd": str(cwd)}, output)
+            access = replace(access, descriptors=tuple(range(3, 3 + len(descriptors))))
+            request: dict[str, object] = {"id": id, "argv": list(argv), "cwd": str(cwd), "extra": len(descriptors)}
+            request["confine"] = self._confinement.request(access)
+            await self._send(request, (output, *descriptors))
         except (OSError, trio.ClosedResourceError):
             self._end(id, Ended(status=None))
         finally:
@@ -109,11 +152,19 @@ class WarmProcess:
                 await self._send({"kill": id})
             await running.ended.wait()
         if not running.ended.is_set():
-            _kill_group(running.pid)
+            await self._replace(running)
 
-    async def _send(self, request: Mapping[str, object], descriptor: int | None = None) -> None:
+    async def _replace(self, running: _Running) -> None:
+        """The warm process does not answer any more: no later script would end either. `run` starts another."""
+        _kill_group(running.pid)
+        _kill_group(self._group)
+        with trio.move_on_after(KILL_SECONDS) as scope:
+            scope.shield = True
+            await running.ended.wait()  # by `_finish`: from then on nobody takes it for ready
+
+    async def _send(self, request: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
         line = json.dumps(request).encode() + b"\n"
-        rights = b"" if descriptor is None else array.array("i", [descriptor]).tobytes()
+        rights = array.array("i", descriptors).tobytes()
         async with self._sending:
             if self._socket is None:
                 raise trio.ClosedResourceError
@@ -130,7 +181,7 @@ class WarmProcess:
                 process = await self._start(theirs)
             if process is None:
                 return False
-            self._socket = trio.socket.from_stdlib_socket(ours)
+            self._socket, self._group = trio.socket.from_stdlib_socket(ours), process.pid
             try:
                 await self._listen(self._socket)
             finally:
@@ -141,7 +192,8 @@ class WarmProcess:
         return was_ready
 
     async def _start(self, theirs: socket.socket) -> trio.Process | None:
-        command = [sys.executable, "-I", str(self._script), str(theirs.fileno())]
+        launcher = self._confinement.launcher(self._read, (self._write,))
+        command = [*launcher, sys.executable, "-I", str(self._script), str(theirs.fileno())]
         try:
             with self._log.open("wb") as log:
                 return await trio.lowlevel.open_process(
@@ -173,16 +225,22 @@ class WarmProcess:
     def _hear(self, message: dict[str, Any]) -> None:
         match message["event"]:
             case "ready":
-                self.pid = message["pid"]
+                self.pid = self._outer(message["pid"])
                 self._ready.set()
             case "failed":
                 self._failure = message["reason"]
             case "started" if message["id"] in self._running:
-                self._running[message["id"]].pid = message["pid"]
+                self._running[message["id"]].pid = self._outer(message["pid"])
             case "exited":
                 self._end(message["id"], Ended(message["status"], message["peak_memory_bytes"]))
             case _:
                 pass
+
+    def _outer(self, pid: int) -> int | None:
+        """A process by the number it has for us; a launcher may have given it a numbering of its own."""
+        if self._confinement.backend is not Backend.BUBBLEWRAP or self._group is None:
+            return pid
+        return outer_pid(self._group, pid)
 
     def _end(self, id: int, end: Ended) -> None:
         running = self._running.get(id)
@@ -206,8 +264,9 @@ class WarmProcess:
                 self._end(id, Ended(status=None))
 
 
-async def _pump(output: trio.lowlevel.FdStream, on_output: Callable[[bytes], None]) -> None:
+async def _pump(output: trio.lowlevel.FdStream, on_output: Callable[[bytes], None], running: _Running) -> None:
     async for chunk in output:
+        running.output_bytes += len(chunk)
         on_output(bytes(chunk))
 
 

@@ -1,0 +1,1 @@
+"""What candidate code may touch while it runs, and how that is held: probed, said, watched."""
