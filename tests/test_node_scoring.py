@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from node.trials.scoring import (
     PREFIX_SAMPLES,
+    SHIPPED_SAMPLES,
     Sheet,
     Windows,
     bits_per_byte,
@@ -36,12 +37,17 @@ def test_every_token_is_a_target_exactly_once_and_its_input_is_the_token_before(
     assert sheet.total() == text.sum()  # dies when one is missing
 
 
-@given(length=st.integers(1, 3000), context=st.integers(1, 64), seed=st.integers(0, 99))
-def test_prefixes_are_beginnings_of_windows_at_most_one_of_each(length, context, seed):
+@given(
+    length=st.integers(1, 3000),
+    context=st.integers(1, 64),
+    seed=st.integers(0, 99),
+    samples=st.sampled_from([SHIPPED_SAMPLES, PREFIX_SAMPLES]),
+)
+def test_prefixes_are_beginnings_of_windows_at_most_one_of_each(length, context, seed, samples):
     windows = Windows(tokens(length), context)
-    batches = windows.prefix_batches(4096, np.random.default_rng(seed))
+    batches = windows.prefix_batches(4096, np.random.default_rng(seed), samples)
     begins = np.concatenate([batch.begins for batch in batches])
-    assert len(set(begins)) == len(begins) == min(PREFIX_SAMPLES, max(1, length // context))
+    assert len(set(begins)) == len(begins) == min(samples, max(1, length // context))
     assert all(begin % context == 0 for begin in begins)
     assert all(1 <= batch.length <= context and max(batch.begins) + batch.length <= length for batch in batches)
     lengths = [batch.length for batch in batches]

@@ -28,6 +28,7 @@ from node.trials.answering import AnswerChannel, BadAnswer, batch_tokens
 from node.trials.folders import remove
 from node.trials.hardware import Hardware, usable_memory_bytes
 from node.trials.scoring import (
+    PREFIX_SAMPLES,
     Batch,
     Nats,
     PrefixCheck,
@@ -99,7 +100,9 @@ class Evaluator:
         self._warm, self._script, self._tokens, self._raw_bytes = warm, script, tokens, raw_bytes
         self._vocab_size, self._hardware, self._secret = vocab_size, hardware, secret
 
-    async def measure(self, source: bytes, config: Config, weights: Path, scratch: Path) -> Measurement:
+    async def measure(
+        self, source: bytes, config: Config, weights: Path, scratch: Path, samples: int = PREFIX_SAMPLES
+    ) -> Measurement:
         """Source and config are the node's own, not what training may have made of its copies."""
         started = trio.current_time()
         content, check = b"", None
@@ -107,7 +110,7 @@ class Evaluator:
         try:
             content = _read_weights(weights)
             files = {"train.py": source, "config.json": json.dumps(config).encode(), WEIGHTS: content}
-            val_bpb, check = await self._score(_Candidate(files, scratch), int(cast("int", config["context"])))
+            val_bpb, check = await self._score(_Candidate(files, scratch), int(cast("int", config["context"])), samples)
             if not check.passed:
                 outcome, reason, val_bpb = Outcome.REJECTED, _prefix_reason(check), None
         except BadAnswer as bad:
@@ -115,7 +118,7 @@ class Evaluator:
         seconds, sha256 = trio.current_time() - started, hashlib.sha256(content).hexdigest()
         return Measurement(outcome, reason, val_bpb, seconds, check, len(content), sha256)
 
-    async def _score(self, candidate: "_Candidate", context: int) -> tuple[float, PrefixCheck]:
+    async def _score(self, candidate: "_Candidate", context: int, samples: int) -> tuple[float, PrefixCheck]:
         """The number over the whole shard, and what a fresh process says to it."""
         seed, windows, sheet = self._secret(), Windows(self._tokens, context), Sheet(len(self._tokens))
         room = max(context, batch_tokens(self._hardware.device, self._vocab_size))
@@ -135,7 +138,7 @@ class Evaluator:
             raise BadAnswer(Outcome.DIVERGED, f"bits per byte are {val_bpb:g}, which no trained model has")
 
         # From here on the first process is dead and its numbers stand.
-        prefixes = windows.prefix_batches(room, _random(seed, "prefixes"))
+        prefixes = windows.prefix_batches(room, _random(seed, "prefixes"), samples)
         tickets = _random(seed, "tickets of prefixes")
         await self._ask(
             candidate,

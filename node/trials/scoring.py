@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 Tokens = NDArray[np.uint16]
 Nats = NDArray[np.float64]
 
+SHIPPED_SAMPLES = (
+    256  # for the brief's own script, which nobody wrote to cheat here: finds an accident, not an adversary
+)
 PREFIX_SAMPLES = 2048  # finds peeking at 1 % of positions always, at 0.1 % in 87 of 100 evaluations (measured)
 MIN_GROUP, MAX_GROUP = 4, 64  # prefixes of one length in a batch: enough for the cores, few enough to try all lengths
 WORST_NATS = -0.25  # honest bfloat16 reaches -0.03, honest int8 with dynamic scales -0.06 (measured)
@@ -60,11 +63,13 @@ class Windows:
             batches.insert(int(random.integers(len(batches) + 1)), last)
         return batches
 
-    def prefix_batches(self, batch_tokens: int, random: np.random.Generator) -> list[Batch]:
+    def prefix_batches(
+        self, batch_tokens: int, random: np.random.Generator, samples: int = PREFIX_SAMPLES
+    ) -> list[Batch]:
         """Random prefixes, at most one of a window. Every length comes once before any comes again."""
         count = len(self._targets) // self._context
         longest = self._context if count else len(self._targets)
-        chosen = random.permutation(max(1, count))[:PREFIX_SAMPLES] * self._context
+        chosen = random.permutation(max(1, count))[:samples] * self._context
         group = min(MAX_GROUP, max(MIN_GROUP, len(chosen) // longest), max(1, batch_tokens // longest))
         groups = [chosen[at : at + group] for at in range(0, len(chosen), group)]
         rounds = -(-len(groups) // longest)

@@ -26,6 +26,7 @@ from node.trials.evaluator import WEIGHTS, Evaluator, read_shard, weights_size
 from node.trials.folders import remove
 from node.trials.hardware import Hardware, usable_memory_bytes
 from node.trials.output import Progress, TrialEvents, TrialLog, one_line, thin
+from node.trials.scoring import PREFIX_SAMPLES, SHIPPED_SAMPLES
 from node.trials.source_examination import examine
 from node.trials.warm_process import Ended, TrainerError, WarmProcess
 from swarm.finding import CurvePoint, Track, Trial
@@ -198,7 +199,8 @@ class LocalTrainer:
         with trio.move_on_after(seconds):
             source, weights = _encoded(job.source), folder / "scratch" / WEIGHTS
             try:
-                measurement = await self._evaluator.measure(source, job.config, weights, self._scratch)
+                samples = SHIPPED_SAMPLES if source == self._shipped else PREFIX_SAMPLES
+                measurement = await self._evaluator.measure(source, job.config, weights, self._scratch, samples)
             except OSError as error:
                 return _Ending(Outcome.CRASHED, _disk_problem(error))
             attempt.log.feed(f"{measurement.line()}\n".encode())
