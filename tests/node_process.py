@@ -161,6 +161,14 @@ class NodeProcess:
         return alive
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Not counting who is dead and only waits for the system's init to notice."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> float:
     """Wait for something seen from outside; seconds it took."""
     started = time.monotonic()

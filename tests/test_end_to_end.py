@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from node_process import NodeProcess, facts, swarm, until, write_topic
+from node_process import NodeProcess, facts, is_alive, swarm, until, write_topic
 from openai_server import OpenAIServer, answer_code, answer_config
 
 pytestmark = pytest.mark.end_to_end
@@ -154,7 +154,7 @@ def test_sigterm_stops_cleanly_and_records_no_result(topic, tmp_path):
         node.terminate()
         assert node.wait() == 0, node.stderr
         assert node.happened("stopped")
-        assert not any(process.is_running() for process in family)
+        assert not [process for process in family if is_alive(process)]
     assert facts("log", home)["findings"] == []
 
 

@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 Tokens = NDArray[np.uint16]
 Nats = NDArray[np.float64]
 
-SHIPPED_SAMPLES = (
-    256  # for the brief's own script, which nobody wrote to cheat here: finds an accident, not an adversary
-)
+SHIPPED_SAMPLES = 256  # for the brief's own script, which nobody here wrote to cheat: finds an accident
 PREFIX_SAMPLES = 2048  # finds peeking at 1 % of positions always, at 0.1 % in 87 of 100 evaluations (measured)
 MIN_GROUP, MAX_GROUP = 4, 64  # prefixes of one length in a batch: enough for the cores, few enough to try all lengths
 WORST_NATS = -0.25  # honest bfloat16 reaches -0.03, honest int8 with dynamic scales -0.06 (measured)

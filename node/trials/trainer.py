@@ -35,7 +35,7 @@ from swarm.words import Config, Outcome
 __all__ = ["Job", "LocalTrainer", "Progress", "Trainer", "TrainerError", "TrialReport"]
 
 DIVERGED, OUT_OF_MEMORY = 3, 4  # exit statuses of train.py
-MEASURE_SECONDS = 20.0  # at least; a trial's measurement may also take half as long as its budget
+MEASURE_SECONDS = 60.0  # at least, for a busy machine; a trial's measurement may also take half as long as its budget
 
 
 @dataclass(frozen=True)
