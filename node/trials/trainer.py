@@ -35,6 +35,9 @@ from swarm.words import Config, Outcome
 __all__ = ["Job", "LocalTrainer", "Progress", "Trainer", "TrainerError", "TrialReport"]
 
 DIVERGED, OUT_OF_MEMORY = 3, 4  # exit statuses of train.py
+# How long threads of torch spin for each other before they sleep. The default is 14 % faster on a quiet machine and 2.7
+# times slower when somebody else uses a core (docs/log.md, 2026-11-21): an owner who comes back must not cost a night.
+SPIN_COUNT = "3000"
 MEASURE_SECONDS = 60.0  # at least, for a busy machine; a trial's measurement may also take half as long as its budget
 
 
@@ -162,7 +165,8 @@ class LocalTrainer:
         passed = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_HOME")
         ours = {name: os.environ[name] for name in passed if name in os.environ}
         threads, scratch = str(self._hardware.threads), str(self._scratch / "warm")
-        return {**ours, "LANG": "C.UTF-8", "HOME": scratch, "TMPDIR": scratch, "OMP_NUM_THREADS": threads}
+        ours |= {"OMP_NUM_THREADS": threads, "GOMP_SPINCOUNT": SPIN_COUNT}
+        return {**ours, "LANG": "C.UTF-8", "HOME": scratch, "TMPDIR": scratch}
 
     def _prepare(self, job: Job) -> Path:
         self._scratch.mkdir(parents=True, exist_ok=True)  # a script can have deleted it
