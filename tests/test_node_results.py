@@ -189,7 +189,7 @@ def test_a_kill_at_any_moment_leaves_a_valid_repository_with_every_reported_comm
                     with contextlib.suppress(psutil.NoSuchProcess):
                         one.kill()
             told += [line.strip() for line in child.stdout if line.endswith("\n")]
-        # A git that outlived its node is still writing: fsck would see a branch of objects that came after it had looked.
+        # A git that outlived its node still writes: fsck would see a branch of objects that came after it had looked.
         _, still_there = psutil.wait_procs(gits, timeout=30)
         assert not still_there
         git(home, "fsck", "--strict", "--no-dangling")
