@@ -66,6 +66,8 @@ class TrialStarted(Event):
     parent: str | None
     inspirations: tuple[str, ...]
     budget_s: float
+    side: str = "candidate"  # or "parent": the parent is run again, to compare with
+    turn: int = 1  # which trial of this run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,8 @@ class FindingRecorded(Event):
     seconds: float
     commit: str
     reason: str
+    interval: float | None = None  # half width of the effect's 95 % interval
+    trials: int = 1  # of the run and of its parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,6 +110,7 @@ class Hypotheses:
             tried=self._tried(),
             number=number,
             seed=trial_seed(me, number),
+            noise=ledger.noise(self._track, me),
             failure=None,
         )
 
@@ -151,9 +152,9 @@ def rebase(proposal: Proposal, notebook: Notebook, best: Entry) -> Proposal | No
     return proposal.model_copy(update=update | {"source_sha256": edited.source_sha256, "source": edited.source})
 
 
-def trial_seed(me: str, number: int) -> int:
-    """A seed that no candidate chooses: from who trains and which run it is."""
+def trial_seed(me: str, number: int, turn: int = 1) -> int:
+    """A seed that no candidate chooses: from who trains, which run it is, and which trial of it."""
     seed = 0
-    for byte in f"{me}:{number}".encode():
+    for byte in f"{me}:{number}:{turn}".encode():
         seed = (seed * 257 + byte) % (2**31 - 1)
     return seed

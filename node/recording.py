@@ -4,6 +4,8 @@ The order makes a kill at any instant harmless. Before the commit nothing has ha
 record, so that one which never reached the journal is taken from the branch at the next start (`recover`).
 """
 
+from collections.abc import Sequence
+
 import trio
 
 from gossip.envelope import Record, open_frame
@@ -33,7 +35,7 @@ class Recorder:
         self._one_at_a_time = trio.Lock()  # places in our log are given in order
         self._said = ""
 
-    async def record(self, finding: Finding, report: TrialReport) -> tuple[Entry, str]:
+    async def record(self, finding: Finding, reports: Sequence[TrialReport]) -> tuple[Entry, str]:
         """Seal, commit, journal. Returns the entry and its commit.
 
         Takes under a second and is not cancelled half-way. Only waiting for room on a full disk is.
@@ -45,7 +47,7 @@ class Recorder:
             while True:
                 try:
                     with trio.CancelScope(shield=True):
-                        commit = commit or await self._commit(sealed, report)
+                        commit = commit or await self._commit(sealed, reports)
                         entry = self._notebook.append_own(sealed, commit)
                         await self._keep_tidy(entry)
                         return entry, commit
@@ -56,8 +58,8 @@ class Recorder:
         finally:
             self._one_at_a_time.release()
 
-    async def _commit(self, sealed: Record, report: TrialReport) -> str:
-        material = self._material(sealed, report)
+    async def _commit(self, sealed: Record, reports: Sequence[TrialReport]) -> str:
+        material = self._material(sealed, reports)
         files = await trio.to_thread.run_sync(run_files, material)
         at = sealed.at_ms / 1000
         return await self._results.commit(files, commit_message(material), commit_trailers(material), at)
@@ -69,7 +71,7 @@ class Recorder:
             self._said = self._results.work_tree_note
             self._events.notice(self._said)
 
-    def _material(self, record: Record, report: TrialReport) -> RunMaterial:
+    def _material(self, record: Record, reports: Sequence[TrialReport]) -> RunMaterial:
         ledger = self._notebook.ledger
         entry = entry_of(record, self._notebook.brief)
         proposal = entry.finding.proposal
@@ -82,8 +84,8 @@ class Recorder:
             earlier=self._notebook.own(),
             commits={FindingId(id): commit for id, commit in self._notebook.journal.journal.commits().items()},
             inspirations=[known for id in proposal.inspirations if (known := ledger.get(id)) is not None],
-            curve=report.curve,
-            log=report.log,
+            curve=reports[0].curve,
+            log="\n".join(report.log for report in reports),
         )
 
 

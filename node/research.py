@@ -16,10 +16,14 @@ from node.notebook import Notebook
 from node.recording import Recorder
 from node.room import Room
 from node.trials.trainer import Job, Progress, Trainer, TrialReport
-from swarm.finding import Finding, Proposal, Track, judge
+from swarm.comparison import Comparison
+from swarm.finding import Finding, Proposal
 from swarm.ledger import Entry
+from swarm.trial import Track
+from swarm.verdict import Side
 from swarm.words import Outcome, SwarmError
 
+LAST_WORDS_SECONDS = 5.0  # to record an experiment that is stopped between its trials; a guess
 MAX_FAILED_BASELINES = 3  # a brief whose own start does not run here is not worth a night
 
 
@@ -50,13 +54,7 @@ async def research(lab: Lab, trainer: Trainer) -> str:
         while (reason := lab.reason_to_stop(lab.experiments)) is None:
             proposal = await lab.hypotheses.take()  # the baseline first
             nursery.start_soon(lab.hypotheses.prepare)  # drain and hypothesize, while this one trains
-            number, started_at = allocate_number(lab), rfc3339(wall_clock())
-            try:
-                report = await train(lab, trainer, proposal, number)
-                entry = await record(lab, proposal, report, number, started_at)
-            finally:
-                lab.in_flight.discard(number)
-            check_baseline(lab, entry)
+            check_baseline(lab, await experiment(lab, trainer, proposal))
         nursery.cancel_scope.cancel()  # a hypothesis nobody will test
     return reason
 
@@ -69,17 +67,53 @@ def allocate_number(lab: Lab) -> int:
     return number
 
 
-async def train(lab: Lab, trainer: Trainer, proposal: Proposal, number: int) -> TrialReport:
+async def experiment(lab: Lab, trainer: Trainer, proposal: Proposal) -> Entry:
+    """Trials until there is a verdict, and the finding recorded. Who stops it in between loses the last trial only."""
+    number, started_at = allocate_number(lab), rfc3339(wall_clock())
+    comparison = Comparison(proposal, lab.notebook.brief, lab.notebook.ledger, lab.notebook.me, lab.track)
+    reports: list[TrialReport] = []
+    try:
+        try:
+            while (side := comparison.next_side()) is not None:
+                report = await train(lab, trainer, Run(proposal, comparison.parent, number, side, len(reports) + 1))
+                comparison.add(side, report.trial)
+                reports.append(report)
+        except trio.Cancelled:
+            with trio.move_on_after(LAST_WORDS_SECONDS, shield=True):
+                if reports:
+                    await record(lab, proposal, comparison, reports, number, started_at)
+            raise
+        return await record(lab, proposal, comparison, reports, number, started_at)
+    finally:
+        lab.in_flight.discard(number)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial of an experiment: of the proposal itself, or of its parent again."""
+
+    proposal: Proposal
+    parent: Proposal | None
+    number: int
+    side: Side
+    turn: int  # from 1; several seeds of both sides may be needed
+
+    @property
+    def what(self) -> Proposal:
+        return self.proposal if self.side is Side.CANDIDATE or self.parent is None else self.parent
+
+
+async def train(lab: Lab, trainer: Trainer, run: Run) -> TrialReport:
     """One trial, watched. A bad ending on a full disk says nothing about the idea: it is run again, with room."""
     job = Job(
-        source=proposal.source if proposal.source is not None else lab.notebook.brief.source,
-        config=dict(proposal.config),
-        seed=trial_seed(lab.notebook.me, number),
+        source=run.what.source if run.what.source is not None else lab.notebook.brief.source,
+        config=dict(run.what.config),
+        seed=trial_seed(lab.notebook.me, run.number, run.turn),
         track=lab.track,
     )
     while True:
         await lab.room.wait()
-        report = await trainer.train(job, Watch(lab, proposal, number))
+        report = await trainer.train(job, Watch(lab, run))
         if report.trial.outcome is Outcome.MEASURED or lab.room.lacking() is None:
             return report
 
@@ -89,14 +123,15 @@ class Watch:
     """Tells what happens to one trial."""
 
     lab: Lab
-    proposal: Proposal
-    number: int
+    run: Run
 
     def training(self) -> None:
-        proposal = self.proposal
+        run, proposal = self.run, self.run.proposal
         self.lab.events.emit(
             TrialStarted(
-                number=self.number,
+                number=run.number,
+                side=run.side,
+                turn=run.turn,
                 title=proposal.title,
                 operator=proposal.operator,
                 proposer=proposal.proposer,
@@ -109,7 +144,7 @@ class Watch:
     def progress(self, progress: Progress) -> None:
         self.lab.events.emit(
             TrialProgress(
-                number=self.number,
+                number=self.run.number,
                 step=progress.step,
                 seconds=progress.seconds,
                 budget_s=progress.budget_seconds,
@@ -120,21 +155,23 @@ class Watch:
         )
 
     def trained(self) -> None:
-        self.lab.events.emit(Evaluating(number=self.number))
+        self.lab.events.emit(Evaluating(number=self.run.number))
 
 
-async def record(lab: Lab, proposal: Proposal, report: TrialReport, number: int, started_at: str) -> Entry:
+async def record(
+    lab: Lab, proposal: Proposal, comparison: Comparison, reports: list[TrialReport], number: int, started_at: str
+) -> Entry:
     """Verdict, commit, journal; the journal tells gossip, which shares. Nothing is lost if the node dies in between."""
-    parent = lab.notebook.ledger.get(proposal.parent)
     finding = Finding(
         number=number,
         node_name=lab.name,
         started_at=started_at,
         proposal=proposal,
-        trials=(report.trial,),
-        verdict=judge(report.trial.val_bpb, parent.val_bpb if parent else None, lab.notebook.brief.acceptance),
+        trials=comparison.trials,
+        parent_trials=comparison.parent_trials,
+        verdict=comparison.verdict(),
     )
-    entry, commit = await lab.recorder.record(finding, report)
+    entry, commit = await lab.recorder.record(finding, reports)
     lab.experiments += 1
     best = lab.notebook.ledger.branch_best(lab.notebook.me, lab.track)
     lab.events.emit(
@@ -146,11 +183,13 @@ async def record(lab: Lab, proposal: Proposal, report: TrialReport, number: int,
             verdict=finding.verdict.decision,
             val_bpb=entry.val_bpb,
             effect=finding.verdict.effect,
+            interval=finding.verdict.interval,
+            trials=len(reports),
             best_val_bpb=best.val_bpb if best else None,
             is_best=best is not None and best.id == entry.id,
-            seconds=report.trial.seconds,
+            seconds=sum(report.trial.seconds for report in reports),
             commit=commit,
-            reason=report.trial.reason,
+            reason=finding.reason,
         )
     )
     return entry
@@ -162,8 +201,8 @@ def check_baseline(lab: Lab, entry: Entry) -> None:
         return
     lab.failed_baselines += 1
     if lab.failed_baselines >= MAX_FAILED_BASELINES:
-        trial = entry.finding.trials[0]
+        finding, topic = entry.finding, lab.notebook.brief.name
         raise BaselineFailed(
-            f"the baseline of topic {lab.notebook.brief.name} ended {trial.outcome} {lab.failed_baselines} times "
-            f"({trial.reason or 'no reason given'}); give it a longer --budget or mend its train.py"
+            f"the baseline of topic {topic} ended {finding.outcome} {lab.failed_baselines} times "
+            f"({finding.reason or 'no reason given'}); give it a longer --budget or mend its train.py"
         )

@@ -109,6 +109,8 @@ def describe(event: Event) -> str | None:
         case Notice():
             return f"{'warning: ' if event.warning else ''}{event.text}"
         case TrialStarted():
+            if event.turn > 1:
+                return f"#{event.number}   {again_words(event)}, {event.budget_s:g} s"
             told = f", inspired by {len(event.inspirations)} of peers" if event.inspirations else ""
             return f"#{event.number} {event.title} ({event.operator} by {event.proposer}{told}), {event.budget_s:g} s"
         case TrialProgress():
@@ -125,6 +127,14 @@ def describe(event: Event) -> str | None:
             return stopped_line(event)
         case _:
             return None
+
+
+def again_words(event: TrialStarted) -> str:
+    """Why an experiment goes on after its first trial."""
+    if event.parent is None:
+        return f"trial {event.turn}: again, to know the noise"
+    what = "its parent again, to compare with" if event.side == "parent" else "again with another seed"
+    return f"trial {event.turn}: {what}"
 
 
 def header_rows(event: NodeStarted) -> list[tuple[str, str]]:
@@ -150,8 +160,15 @@ def describe_peers(before: frozenset[str], now: frozenset[str]) -> str | None:
 def finding_result(event: FindingRecorded) -> str:
     if event.val_bpb is None:
         return f"{event.outcome}: {event.reason}" if event.reason else event.outcome
-    effect = f" ({'−' if event.effect > 0 else '+'}{abs(event.effect):.4f})" if event.effect is not None else ""
+    effect = "" if event.effect is None else f" ({effect_words(event)})"
     return f"{event.verdict} {event.val_bpb:.4f}{effect}{' new best' if event.is_best else ''}"
+
+
+def effect_words(event: FindingRecorded) -> str:
+    """'−0.0312 ±0.0090': the change of val_bpb, with its 95 % interval; a minus is an improvement."""
+    assert event.effect is not None
+    around = "" if event.interval is None else f" ±{event.interval:.4f}"
+    return f"{'−' if event.effect > 0 else '+'}{abs(event.effect):.4f}{around}"
 
 
 def stopped_line(event: Stopped) -> str:
@@ -268,8 +285,9 @@ def clock_time(event: Event) -> str:
 
 def trial_title(trial: TrialStarted) -> Text:
     told = f", inspired by {len(trial.inspirations)} of peers" if trial.inspirations else ""
+    what = f"{trial.operator} by {trial.proposer}{told}" if trial.turn == 1 else again_words(trial)
     return Text(f"#{trial.number} {trial.title}  ", style="bold", no_wrap=True, overflow="ellipsis").append(
-        f"{trial.operator} by {trial.proposer}{told}", style="dim"
+        what, style="dim"
     )
 
 
@@ -278,7 +296,7 @@ def finding_line(event: FindingRecorded) -> Text:
     verdict = event.verdict if event.val_bpb is not None else event.outcome
     style = VERDICT_STYLES.get(verdict, "red")
     number = "" if event.val_bpb is None else f"{event.val_bpb:.4f}"
-    effect = "" if event.effect is None else f"{-event.effect:+.4f}"
-    line = Text(f"#{event.number:<4} ").append(f"{verdict:<13}", style=style).append(f"{number:>8}  {effect:>8}  ")
+    effect = "" if event.effect is None else effect_words(event)
+    line = Text(f"#{event.number:<4} ").append(f"{verdict:<13}", style=style).append(f"{number:>8}  {effect:>16}  ")
     line.append(event.title).append(f"  {event.reason}" if event.reason else "", style="dim")
     return line.append("  new best", style="bold green") if event.is_best else line

@@ -41,10 +41,17 @@ class Metric(Frozen):
 
 
 class Acceptance(Frozen):
-    """When a finding beats its parent: by more than `z` standard deviations of the difference of two single trials."""
+    """When a finding beats its parent; `swarm/verdict.py` is the rule, `make bench-verdict` what it does with these."""
 
-    noise_sd: float = Field(default=0.009, gt=0)  # bpb, run to run, other seeds; measured at 120 s on two cores
-    z: float = Field(default=2.0, gt=0)
+    noise_sd: float = Field(default=0.009, gt=0)  # bpb, one trial to the next; a guess until trials have been repeated
+    noise_dof: float = Field(default=2.0, gt=0)  # how many repeats that guess is worth
+    noise_trials: int = Field(default=3, ge=1, le=16)  # of the baseline, where nobody knows the noise of a track yet
+    keep_at: tuple[float, ...] = Field(default=(0.999, 0.98, 0.9), min_length=1, max_length=16)
+    # ^ P(better) that keeps, with 1, 2, 3 and more trials of the candidate: the fewer, the surer
+    drop_at: float = Field(default=0.57, ge=0, lt=1)  # P(better) up to which it is not worth another trial
+    max_trials: int = Field(default=8, ge=1, le=16)  # of a candidate; then it is inconclusive
+    simplicity: float = Field(default=1.0, ge=0)  # standard deviations of a trial that a simpler candidate is given
+    z: float = Field(default=2.0, gt=0)  # a replay agrees within so many standard deviations of the difference
 
 
 class Budgets(Frozen):

@@ -3,13 +3,18 @@
 Owns the fold and the questions people and proposers ask of it. Storage is the journal's, signatures are gossip's.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from statistics import fmean, median
 
 from swarm.brief import Acceptance
-from swarm.finding import Finding, Track
+from swarm.finding import Finding
+from swarm.replay import Replay
+from swarm.trial import Track, Trial, reported, scores
+from swarm.verdict import Noise, agree, judge, pooled_noise, prior_noise, rerun_interval
 from swarm.words import Decision, FindingId, Outcome, PeerId, Standing
+
+CLASS_NOISE_DOF = 4.0  # what others' estimate of a track's noise is worth, in repeats of one's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +32,58 @@ class Entry:
         return self.finding.val_bpb
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayEntry:
+    """One replay as the ledger knows it."""
+
+    id: str  # of its record
+    author: PeerId
+    seq: int
+    at_ms: int
+    replay: Replay
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What an author's trials of one thing come to."""
+
+    mean: float
+    trials: int
+    interval: float  # half width of where the mean of five fresh runs should lie
+
+
 def _rank(entry: Entry) -> tuple[float, str]:
     assert entry.val_bpb is not None
     return entry.val_bpb, entry.id
 
 
 class Ledger:
-    """Findings of one topic. `apply` is the only change; records twice or in another order give the same ledger."""
+    """Findings and replays of one topic. Records twice or in another order give the same ledger."""
 
     def __init__(self, acceptance: Acceptance) -> None:
         self._acceptance = acceptance
         self._entries: dict[FindingId, Entry] = {}
         self._by_key: dict[tuple[str, Track], set[FindingId]] = {}
+        self._children: dict[FindingId, set[FindingId]] = {}  # that ran their parent again
+        self._replays: dict[FindingId, dict[str, ReplayEntry]] = {}
+        self._noise: dict[tuple[Track, PeerId], Noise] = {}  # computed since the last record came
 
     def apply(self, entry: Entry) -> bool:
         """True if the entry was new."""
         if entry.id in self._entries:
             return False
+        self._noise.clear()
         self._entries[entry.id] = entry
         self._by_key.setdefault((entry.finding.proposal.key, entry.finding.track), set()).add(entry.id)
+        if entry.finding.proposal.parent is not None and entry.finding.parent_trials:
+            self._children.setdefault(entry.finding.proposal.parent, set()).add(entry.id)
         return True
+
+    def apply_replay(self, entry: ReplayEntry) -> bool:
+        """True if it was new. The finding may come later."""
+        self._noise.clear()
+        known = self._replays.setdefault(entry.replay.of, {})
+        return known.setdefault(entry.id, entry) is entry
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -72,8 +109,8 @@ class Ledger:
         )
 
     def branch_best(self, author: PeerId, track: Track) -> Entry | None:
-        """Where an author's branch stands: its best kept finding of a track."""
-        return next((e for e in self.measured(author, track) if e.finding.verdict.decision is Decision.KEEP), None)
+        """Where an author's branch stands on a track."""
+        return branch_head(self.entries(author, track))
 
     def find(self, prefix: str) -> list[Entry]:
         """Findings whose id begins with `prefix`."""
@@ -83,24 +120,89 @@ class Ledger:
         """Findings that ran the same thing on the same track."""
         return sorted((self._entries[id] for id in self._by_key.get((key, track), ())), key=lambda e: e.id)
 
+    # --- evidence -------------------------------------------------------------------------------------------------
+
+    def replays(self, id: FindingId) -> list[ReplayEntry]:
+        """Replays of a finding, its author's own too."""
+        return sorted(self._replays.get(id, {}).values(), key=lambda e: (e.at_ms, e.author, e.seq, e.id))
+
+    def trials(self, key: str, track: Track) -> dict[PeerId, list[Trial]]:
+        """Every trial of one thing on one track over the whole budget, by who ran it."""
+        found: dict[PeerId, list[Trial]] = {}
+        for entry in self.with_key(key, track):
+            found.setdefault(entry.author, []).extend(entry.finding.trials)
+            for child in sorted(self._children.get(entry.id, ())):
+                again = self._entries[child]
+                fitting = [trial for trial in again.finding.parent_trials if trial.track == track]
+                found.setdefault(again.author, []).extend(fitting)
+            for one in self.replays(entry.id):
+                replay = one.replay
+                if replay.steps is None and replay.key == key and replay.trial.track == track:
+                    found.setdefault(one.author, []).append(replay.trial)
+        return found
+
+    def own_scores(self, entry: Entry) -> tuple[float, ...]:
+        """Scores of all trials of a finding by its author: its own, and later ones."""
+        made = self.trials(entry.finding.proposal.key, entry.finding.track)[entry.author]
+        return scores(made) or reported(entry.finding.trials)
+
+    def score(self, entry: Entry) -> Score | None:
+        """What its author's trials of a finding come to; None if nothing was measured."""
+        numbers = self.own_scores(entry)
+        if not numbers:
+            return None
+        noise = self.noise(entry.finding.track, entry.author)
+        return Score(fmean(numbers), len(numbers), rerun_interval(len(numbers), noise))
+
+    def noise(self, track: Track, author: PeerId) -> Noise:
+        """Run-to-run noise on a track as `author` can know it: own repeats, on top of what others found.
+
+        Others' estimate is the median over authors, so that one of them cannot move it far; the brief's guess before
+        anybody has repeated anything.
+        """
+        if (track, author) not in self._noise:
+            self._noise[track, author] = self._estimate_noise(track, author)
+        return self._noise[track, author]
+
+    def _estimate_noise(self, track: Track, author: PeerId) -> Noise:
+        groups: dict[PeerId, list[tuple[float, ...]]] = {}
+        for key in sorted({key for key, at in self._by_key if at == track}):
+            for who, trials in self.trials(key, track).items():
+                groups.setdefault(who, []).append(scores(trials))
+        nothing = Noise(self._acceptance.noise_sd, 1e-9)
+        others = [pooled_noise(found, nothing) for who, found in groups.items() if who != author]
+        sds = [noise.sd for noise in others if noise.dof >= 2 and noise.sd > 0]
+        prior = Noise(median(sds), CLASS_NOISE_DOF) if sds else prior_noise(self._acceptance)
+        return pooled_noise(groups.get(author, ()), prior)
+
     def standing(self, entry: Entry) -> Standing:
         """What other authors' own trials of the same thing, on the same track, say about a finding.
 
-        A trial agrees if it differs by at most z standard deviations of the difference of two trials.
-        Someone else agrees: confirmed. Others only disagree: one author disputes, two refute.
+        Someone else's scores agree: confirmed. Others only disagree: one author disputes, two refute.
         """
-        if entry.val_bpb is None:
+        claimed = reported(entry.finding.trials)
+        if not claimed:
             return Standing.CLAIMED
-        margin = self._acceptance.z * math.sqrt(2) * self._acceptance.noise_sd
-        agreeing: set[PeerId] = set()
-        disagreeing: set[PeerId] = set()
-        for other in self.with_key(entry.finding.proposal.key, entry.finding.track):
-            if other.author == entry.author or other.val_bpb is None:
+        agreeing = disagreeing = 0
+        for author, trials in self.trials(entry.finding.proposal.key, entry.finding.track).items():
+            theirs = scores(trials)
+            if author == entry.author or not theirs:
                 continue
-            (agreeing if abs(other.val_bpb - entry.val_bpb) <= margin else disagreeing).add(other.author)
+            agrees = agree(claimed, theirs, self.noise(entry.finding.track, author), self._acceptance)
+            agreeing, disagreeing = agreeing + agrees, disagreeing + (not agrees)
         if agreeing:
             return Standing.CONFIRMED
-        return (Standing.CLAIMED, Standing.DISPUTED, Standing.REFUTED)[min(len(disagreeing), 2)]
+        return (Standing.CLAIMED, Standing.DISPUTED, Standing.REFUTED)[min(disagreeing, 2)]
+
+    def follows(self, entry: Entry) -> bool:
+        """Whether a finding's verdict follows from the numbers it carries."""
+        said, finding = entry.finding.verdict, entry.finding
+        parent = None if finding.proposal.parent is None else said.parent_scores
+        noise = Noise(said.noise_sd, said.noise_dof)
+        computed = judge(finding.trials, parent, noise, self._acceptance, simpler=said.simpler)
+        return computed.decision is said.decision
+
+    # --- who and what ---------------------------------------------------------------------------------------------
 
     def authors(self) -> list[PeerId]:
         return sorted({e.author for e in self._entries.values()})
@@ -112,6 +214,21 @@ class Ledger:
             for e in self._entries.values()
             if e.finding.track == track and e.finding.outcome is not Outcome.CANCELLED
         }
+
+
+def branch_head(own: Iterable[Entry]) -> Entry | None:
+    """Where one author's branch stands after these findings of one track: at the last keep.
+
+    A keep moves the branch if it was compared with where the branch stood, or is better than that (when two trials ran
+    at a time, both against the same parent).
+    """
+    head: Entry | None = None
+    for entry in sorted(own, key=lambda e: (e.seq, e.id)):
+        if entry.finding.verdict.decision is not Decision.KEEP or entry.val_bpb is None:
+            continue
+        if head is None or entry.finding.proposal.parent == head.id or _rank(entry) < _rank(head):
+            head = entry
+    return head
 
 
 def fold(entries: Iterable[Entry], acceptance: Acceptance) -> Ledger:

@@ -37,6 +37,14 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"  # the node stopped; says nothing about the idea
 
 
+class Condition(StrEnum):
+    """What the machine was like while a trial ran. Only steady trials are evidence."""
+
+    STEADY = "steady"
+    CONTENDED = "contended"  # other work used the cores or the device
+    THROTTLED = "throttled"  # the machine itself was slower than its node knows it
+
+
 class Decision(StrEnum):
     """A finding against its parent."""
 

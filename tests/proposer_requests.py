@@ -5,13 +5,14 @@ import math
 import random
 from collections.abc import Callable, Sequence
 
-from samples import TRACK, make_brief, make_entry, make_trial
+from samples import TRACK, make_brief, make_entry, make_trial, make_verdict
 
 from node.proposers.port import Request
 from swarm.brief import Brief, source_sha256
-from swarm.finding import Finding, Proposal, Track, judge
+from swarm.finding import Finding, Proposal
 from swarm.ledger import Entry, Ledger
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, SearchSpace
+from swarm.trial import Track
 from swarm.words import Config, Operator, Outcome, PeerId
 
 ME = PeerId("12D3KooWMeMeMeMe")
@@ -85,7 +86,7 @@ def finding_of(
         started_at="2026-01-01T00:00:00Z",
         proposal=proposal,
         trials=(make_trial(bpb, track),),
-        verdict=judge(bpb, parent.val_bpb if parent else None, BRIEF.acceptance),
+        verdict=make_verdict(BRIEF, (make_trial(bpb, track),), parent),
     )
 
 

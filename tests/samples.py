@@ -5,12 +5,15 @@ from pathlib import Path
 
 from node.events import Events
 from node.room import Room
-from swarm.brief import Brief, Corpus, Shard
-from swarm.finding import Finding, Proposal, Track, Trial, judge
+from swarm.brief import Acceptance, Brief, Corpus, Shard
+from swarm.finding import Finding, Proposal
 from swarm.ledger import Entry
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, SearchSpace
+from swarm.trial import Track, Trial, reported
+from swarm.verdict import Verdict, judge, prior_noise
 from swarm.words import FindingId, Operator, Outcome, PeerId
 
+SURE = Acceptance(noise_sd=0.009, noise_dof=100.0, noise_trials=1, max_trials=1)  # one trial is all there is
 TRACK = Track(hardware_class="cpu-x86_64-2", budget_seconds=10.0)
 
 
@@ -30,6 +33,7 @@ def make_brief(source: str = "print('train')\n") -> Brief:
             }
         ),
         corpus=Corpus(documents=3, train=shard, validation=shard, sealed=shard),
+        acceptance=SURE,
     )
 
 
@@ -55,15 +59,21 @@ def make_finding(
         parent=parent.id if parent else None,
         title=f"run {number}",
     )
-    verdict = judge(val_bpb, parent.val_bpb if parent else None, brief.acceptance)
+    trials = (make_trial(val_bpb, track),)
     return Finding(
         number=number,
         node_name="tester",
         started_at="2026-01-01T00:00:00Z",
         proposal=proposal,
-        trials=(make_trial(val_bpb, track),),
-        verdict=verdict,
+        trials=trials,
+        verdict=make_verdict(brief, trials, parent),
     )
+
+
+def make_verdict(brief: Brief, trials: tuple[Trial, ...], parent: Entry | None) -> Verdict:
+    """Against the one number of the parent, with the noise the brief assumes."""
+    against = None if parent is None else reported(parent.finding.trials)
+    return judge(trials, against, prior_noise(brief.acceptance), brief.acceptance)
 
 
 def make_entry(finding: Finding, author: str = "12D3KooWAuthorA", seq: int | None = None) -> Entry:

@@ -48,7 +48,7 @@ async def _furnish(home: Home) -> None:
             finding = make_finding(brief, number, bpb, parent, width=64 * number)
             trial = make_trial(bpb).model_copy(update={"curve": curve})
             entry, _ = await recorder.record(
-                finding.model_copy(update={"trials": (trial,)}), TrialReport(trial, curve, "log\n", 9.5)
+                finding.model_copy(update={"trials": (trial,)}), [TrialReport(trial, curve, "log\n", 9.5)]
             )
             parent = entry if number == 1 else parent
     _hear_alice(Notebook(BRIEF, journal.of(BRIEF_ID), identity, Events()))

@@ -22,7 +22,7 @@ from node.trials.trainer import Job, TrialReport, Watcher
 from swarm.brief import Brief, brief_id, encode_brief
 from swarm.finding import Finding, Proposal, encode_finding
 from swarm.ledger import Entry
-from swarm.words import BriefId, Config, Operator, Outcome
+from swarm.words import Config, Operator, Outcome
 
 ME, ALICE, BOB = (Identity(bytes([n]) * 32) for n in (1, 2, 3))
 BRIEF = make_brief()
@@ -42,7 +42,7 @@ class PeerLog:
     """Somebody else's log: every call signs its next record."""
 
     identity: Identity = ALICE
-    brief: BriefId = BRIEF_ID
+    brief: str = BRIEF_ID
     records: list[Record] = field(default_factory=list[Record])
 
     def sign(self, payload: bytes, kind: str = "finding") -> Record:
@@ -133,7 +133,7 @@ class JournalRecorder(Recorder):
     def __init__(self, notebook: Notebook) -> None:
         self._kept_in = notebook
 
-    async def record(self, finding: Finding, report: TrialReport) -> tuple[Entry, str]:
+    async def record(self, finding: Finding, reports: Sequence[TrialReport]) -> tuple[Entry, str]:
         await trio.lowlevel.checkpoint()
         return self._kept_in.append_own(self._kept_in.seal(finding), "c" * 40), "c" * 40
 
@@ -168,11 +168,12 @@ def make_world(
     stand_in: object = None,
     recorder: Callable[[Notebook, Events], Recorder] = lambda notebook, _: JournalRecorder(notebook),
     reason_to_stop: Callable[[int], str | None] | None = None,
+    brief: Brief = BRIEF,
 ) -> World:
     heard: list[Event] = []
     events = Events()
     events.listen(heard.append)
-    notebook = notebook_at(folder / "journal.sqlite", events)
+    notebook = notebook_at(folder / "journal.sqlite", events, brief)
     chosen = proposer or ClassicNow()
     lab = Lab(
         name="tester",

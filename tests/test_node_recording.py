@@ -15,7 +15,7 @@ from node.research import research
 from node.results.repository import open_results
 from node.trials.trainer import TrialReport
 
-REPORT = TrialReport(make_trial(2.0), (), "step 1\n", 9.5)
+REPORT = [TrialReport(make_trial(2.0), (), "step 1\n", 9.5)]
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from samples import SURE, make_verdict
+
 from node.report.patch import config_text, text_diff
 from node.report.pictures import RunPoint, curve_png, progress_png
 from node.report.run_files import RunMaterial, commit_message, commit_trailers, finding_json, run_files
 from node.report.run_words import run_folder
 from node.results.repository import open_results
 from swarm.brief import Brief, Corpus, Shard, source_sha256
-from swarm.finding import CurvePoint, Finding, Proposal, Track, Trial, judge
+from swarm.finding import Finding, Proposal
 from swarm.ledger import Entry
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, SearchSpace
+from swarm.trial import CurvePoint, Track, Trial
 from swarm.words import BriefId, FindingId, Operator, Outcome, PeerId, Standing
 
 ME = PeerId("12D3KooWCtoq5VmLMnQgNFdq3BBo3FkwNbMzfDKSBnhTKyFzv1aB")
@@ -38,6 +41,7 @@ BRIEF = Brief(
         }
     ),
     corpus=Corpus(documents=3, train=SHARD, validation=SHARD, sealed=SHARD),
+    acceptance=SURE,
 )
 BRIEF_ID = BriefId("b" * 64)
 CURVE = tuple(CurvePoint(step=10 * i, seconds=4.0 * i, train_loss=5.5 - i * 0.1) for i in range(30))
@@ -66,7 +70,7 @@ def run(number, val_bpb=2.0, *, parent=None, title="rmsnorm", outcome=Outcome.ME
             **proposal,
         ),
         trials=(trial,),
-        verdict=judge(measured, parent.val_bpb if parent else None, BRIEF.acceptance),
+        verdict=make_verdict(BRIEF, (trial,), parent),
     )
     return Entry(id=FindingId(f"{number:064x}"), author=ME, seq=number, at_ms=number * 1000, finding=finding)
 

@@ -4,13 +4,15 @@ import random
 
 import pytest
 import trio
-from samples import TRACK
-from small_lab import ALICE, BRIEF, TRIAL_SECONDS, PeerLog, Scripted, SurfaceTrainer, make_world, surface
+from samples import TRACK, make_brief, make_finding, make_trial
+from small_lab import ALICE, BRIEF, TRIAL_SECONDS, PeerLog, Scripted, SurfaceTrainer, World, make_world, surface
 
 from node.events import Evaluating, FindingReceived, FindingRecorded, TrialStarted
 from node.hypothesis import PATIENCE_SECONDS, rebase, trial_seed
 from node.proposers.port import Request
 from node.research import MAX_FAILED_BASELINES, BaselineFailed, research
+from swarm.brief import Acceptance, Brief
+from swarm.finding import encode_finding
 from swarm.words import Decision, Operator, Outcome
 
 CODE = "print('another train')\n"
@@ -245,3 +247,92 @@ async def test_a_proposer_is_told_what_it_may_know_and_nothing_of_other_tracks_a
     assert {entry.id for entry in request.history} == {record.id, *(e.id for e in world.notebook.own()[:2])}
     assert request.number == 3
     assert {entry.finding.proposal.key for entry in world.notebook.own()} <= request.tried
+
+
+# --- several trials to one verdict ------------------------------------------------------------------------------------
+
+
+SEVERAL = make_brief().model_copy(update={"acceptance": Acceptance(noise_sd=0.01, noise_dof=100.0, noise_trials=1)})
+
+
+@pytest.fixture
+def comparing(tmp_path):
+    """A lab whose trials give listed scores, and are repeated until there is a verdict."""
+    made: list[World] = []
+
+    def make(scores: list[float | None], brief: Brief = SEVERAL, **more: object) -> World:
+        left = iter([*scores, *[None] * 9])  # what begins after the last experiment, and is given up
+        trainer = SurfaceTrainer(score=lambda _: next(left))
+        made.append(make_world(tmp_path, Scripted(NEW_IDEAS, 0), trainer=trainer, brief=brief, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
+
+
+async def test_a_promising_change_and_its_parent_are_run_again_with_other_seeds(comparing, autojump_clock):
+    world = comparing([2.0, 1.975, 1.975, 2.01], experiments=2)
+    await research(world.lab, world.trainer)
+    finding = world.findings[1]
+    assert [trial.val_bpb for trial in finding.trials] == [1.975, 1.975]
+    assert [trial.val_bpb for trial in finding.parent_trials] == [2.01]
+    assert finding.verdict.parent_scores == (2.0, 2.01)
+    assert finding.verdict.decision is Decision.KEEP
+    assert len({job.seed for job in world.trainer.jobs}) == 4
+    started = [(event.number, event.side, event.turn) for event in world.happened(TrialStarted)]
+    assert started == [(1, "candidate", 1), (2, "candidate", 1), (2, "candidate", 2), (2, "parent", 3)]
+    rates = [job.config["learning_rate"] for job in world.trainer.jobs]
+    assert rates == [1e-3, rates[1], rates[1], 1e-3]
+    best = world.notebook.ledger.branch_best(world.notebook.me, TRACK)
+    assert best is not None
+    assert best.finding == finding
+    assert world.notebook.ledger.follows(best)
+
+
+async def test_later_comparisons_know_the_parents_trials_of_earlier_ones(comparing, autojump_clock):
+    world = comparing([2.0, 1.99, 1.99, 2.0, 2.05, 2.05], experiments=3)
+    await research(world.lab, world.trainer)
+    assert world.findings[1].parent_trials
+    assert world.findings[2].verdict.parent_scores == (2.0, 2.0)
+    assert world.notebook.ledger.score(world.notebook.own()[0]).trials == 2
+
+
+async def test_the_baseline_is_repeated_to_know_the_noise(comparing, autojump_clock):
+    unknown = SEVERAL.model_copy(update={"acceptance": Acceptance(noise_sd=0.5)})
+    world = comparing([2.0, 2.01, 1.99, 2.1], brief=unknown, experiments=1)
+    await research(world.lab, world.trainer)
+    (baseline,) = world.findings
+    assert [trial.val_bpb for trial in baseline.trials] == [2.0, 2.01, 1.99]
+    noise = world.notebook.ledger.noise(TRACK, world.notebook.me)
+    assert noise.dof == 4
+    assert noise.sd < 0.5
+
+
+async def test_a_peers_repeats_tell_a_newcomer_the_noise(comparing, autojump_clock):
+    unknown = SEVERAL.model_copy(update={"acceptance": Acceptance(noise_sd=0.5)})
+    world = comparing([2.0], brief=unknown, experiments=1)
+    log = PeerLog(brief=world.notebook.journal.brief)
+    repeats = tuple(make_trial(score) for score in (2.0, 2.01, 1.99))
+    known = make_finding(unknown, 1).model_copy(update={"trials": repeats})
+    assert world.notebook.receive(log.sign(encode_finding(known))) is None
+    await research(world.lab, world.trainer)
+    assert len(world.findings[0].trials) == 1
+    assert world.notebook.ledger.noise(TRACK, world.notebook.me).sd == pytest.approx(0.01)
+
+
+async def test_what_fails_with_another_seed_is_discarded(comparing, autojump_clock):
+    world = comparing([2.0, 1.98, None], experiments=2)
+    await research(world.lab, world.trainer)
+    finding = world.findings[1]
+    assert (finding.outcome, finding.verdict.decision, finding.val_bpb) == (Outcome.CRASHED, Decision.DISCARD, None)
+
+
+async def test_a_node_that_is_stopped_between_trials_keeps_what_they_showed(comparing, autojump_clock):
+    world = comparing([2.0, 1.98, 1.99], experiments=9)
+    with trio.move_on_after(3.5 * TRIAL_SECONDS):  # the parent is being run again
+        await research(world.lab, world.trainer)
+    finding = world.findings[1]
+    assert [trial.val_bpb for trial in finding.trials] == [1.98, 1.99]
+    assert finding.verdict.decision is Decision.INCONCLUSIVE
+    assert not world.lab.in_flight

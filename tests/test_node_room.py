@@ -97,7 +97,7 @@ async def test_a_measured_trial_waits_for_room_to_be_committed(tmp_path, disk, m
     monkeypatch.setattr(results, "commit", commit)
     recorder = Recorder(notebook, results, Room(tmp_path, events), events)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(recorder.record, make_finding(notebook.brief), TrialReport(make_trial(2.0), (), "", 9.5))
+        nursery.start_soon(recorder.record, make_finding(notebook.brief), [TrialReport(make_trial(2.0), (), "", 9.5)])
         while not said:
             await trio.sleep(0.01)
         assert notebook.own() == []
@@ -116,5 +116,5 @@ async def test_a_failed_commit_with_room_on_the_disk_is_a_failure(tmp_path, monk
     monkeypatch.setattr(results, "commit", commit)
     with pytest.raises(ResultsError, match="is gone"):
         await Recorder(notebook, results, PLENTY, Events()).record(
-            make_finding(notebook.brief), TrialReport(make_trial(2.0), (), "", 9.5)
+            make_finding(notebook.brief), [TrialReport(make_trial(2.0), (), "", 9.5)]
         )

@@ -1,7 +1,6 @@
 """Findings survive the wire exactly, hostile bytes give MalformedRecord only, and the verdict knows noise."""
 
 import contextlib
-import math
 
 import msgpack
 import pytest
@@ -10,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from samples import TRACK, make_brief, make_finding, make_trial
 
-from swarm.brief import Acceptance, decode_brief, encode_brief
-from swarm.finding import Finding, Trial, check_against, decode_finding, encode_finding, judge
-from swarm.words import BriefError, Decision, MalformedRecord, Outcome
+from swarm.brief import decode_brief, encode_brief
+from swarm.finding import Finding, Trial, check_against, decode_finding, encode_finding
+from swarm.words import BriefError, Condition, MalformedRecord, Outcome
 
 BRIEF = make_brief()
 
@@ -79,32 +78,17 @@ def test_config_outside_the_brief_is_refused():
         check_against(BRIEF, unseen)
 
 
-ACCEPTANCE = Acceptance(noise_sd=0.01, z=2.0)  # margin 2 * sqrt(2) * 0.01 = 0.0283
+def test_a_finding_scores_the_mean_of_what_counts():
+    marked = make_trial(1.0).model_copy(update={"condition": Condition.CONTENDED})
+    several = make_finding(BRIEF).model_copy(update={"trials": (make_trial(2.0), marked, make_trial(3.0))})
+    assert (several.outcome, several.val_bpb) == (Outcome.MEASURED, 2.5)
+    assert make_finding(BRIEF).model_copy(update={"trials": (marked,)}).val_bpb == 1.0
 
 
-@pytest.mark.parametrize(
-    ("score", "parent", "decision"),
-    [
-        (1.90, 2.0, Decision.KEEP),
-        (1.98, 2.0, Decision.INCONCLUSIVE),
-        (2.0, 2.0, Decision.INCONCLUSIVE),
-        (2.02, 2.0, Decision.INCONCLUSIVE),
-        (2.10, 2.0, Decision.DISCARD),
-        (None, 2.0, Decision.DISCARD),
-        (2.0, None, Decision.KEEP),
-        (None, None, Decision.DISCARD),
-    ],
-)
-def test_verdict(score, parent, decision):
-    verdict = judge(score, parent, ACCEPTANCE)
-    assert verdict.decision is decision
-    assert verdict.noise_sd == pytest.approx(math.sqrt(2) * 0.01)
-
-
-def test_mean_of_several_trials():
-    finding = make_finding(BRIEF)
-    several = finding.model_copy(update={"trials": (make_trial(1.0), make_trial(None), make_trial(2.0))})
-    assert several.val_bpb == 1.5
+def test_a_finding_that_fails_with_one_seed_has_no_number():
+    failed = make_trial(None).model_copy(update={"reason": "no such layer"})
+    finding = make_finding(BRIEF).model_copy(update={"trials": (make_trial(2.0), failed)})
+    assert (finding.outcome, finding.val_bpb, finding.reason) == (Outcome.CRASHED, None, "no such layer")
 
 
 def test_brief_bytes_are_canonical():

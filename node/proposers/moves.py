@@ -138,7 +138,7 @@ def _gain(request: Request, entry: Entry, parent: Entry | None) -> float:
     """What a finding's change brought its author. Numbers of another track only say whether it was kept."""
     if parent is None or entry.finding.track != request.track or not _comparable(entry.finding, parent.finding):
         kept = entry.finding.verdict.decision is Decision.KEEP and entry.finding.proposal.parent is not None
-        return request.brief.acceptance.noise_sd if kept else 0.0
+        return request.noise_sd if kept else 0.0
     if entry.val_bpb is None or parent.val_bpb is None:
         return 0.0
     return parent.val_bpb - entry.val_bpb

@@ -12,9 +12,11 @@ from functools import cached_property
 from typing import Protocol
 
 from swarm.brief import Brief, source_sha256
-from swarm.finding import Proposal, Track
+from swarm.finding import Proposal
 from swarm.ledger import Entry
 from swarm.space import config_key, describe_changes
+from swarm.trial import Track
+from swarm.verdict import Noise, prior_noise
 from swarm.words import BriefError, Config, FindingId, Operator, PeerId, SwarmError
 
 MAX_INSPIRATIONS = 16  # of one proposal; swarm.finding.Proposal allows no more
@@ -38,7 +40,13 @@ class Request:
     tried: frozenset[str]  # Proposal.key of everything tried on this track, by anybody
     number: int  # of the run that is to come
     seed: int
+    noise: Noise | None = None  # run to run on this track, as far as it is known
     failure: str | None = None  # why the previous version of this idea did not run; used from the smoke run on
+
+    @property
+    def noise_sd(self) -> float:
+        """Standard deviation of one trial's score."""
+        return (self.noise or prior_noise(self.brief.acceptance)).sd
 
     @property
     def parent_config(self) -> Config:

@@ -12,9 +12,10 @@ from typing import Literal
 
 from node.proposers.port import Request, plain_line
 from node.proposers.tokens import count_tokens
-from swarm.finding import judge
 from swarm.ledger import Entry
 from swarm.space import ChoiceParameter, Parameter, changes
+from swarm.trial import reported
+from swarm.verdict import Noise, judge
 from swarm.words import Config, Decision
 
 PROMPT_TOKENS = 24_000  # approximate, see tokens.py; fits the 32 K context of common local models with room to answer
@@ -62,9 +63,8 @@ def build_messages(request: Request, token_budget: int = PROMPT_TOKENS) -> list[
 
 def _head(request: Request) -> list[str]:
     brief = request.brief
-    noise = brief.acceptance.noise_sd
-    ours = request.parent.val_bpb
-    counts = f"A win counts from {brief.acceptance.z * 2**0.5 * noise:.3g} on."
+    ours, noise = request.parent.val_bpb, request.noise_sd
+    counts = "What looks promising is run again with other seeds, as is its parent. At equal score, simpler wins."
     moved = changes(brief.base_config, request.parent_config)
     current = [
         f"val_bpb {_number(ours)} after {request.track.budget_seconds:g} s on {request.track.hardware_class}",
@@ -73,7 +73,7 @@ def _head(request: Request) -> list[str]:
     ]
     return [
         f"## GOAL\n{brief.goal.strip()}",
-        f"## NOISE\nThe same experiment run twice differs by about {noise:g} (standard deviation). {counts}",
+        f"## NOISE\nThe same experiment run twice differs by about {noise:.2g} (standard deviation). {counts}",
         "## SEARCH SPACE\n" + "\n".join(_range(name, p) for name, p in brief.space.parameters.items()),
         "## CURRENT BEST, which you improve\n" + "\n".join(current),
     ]
@@ -140,8 +140,8 @@ def _own_line(request: Request, entry: Entry) -> str:
     line: dict[str, object] = {"run": finding.number, **_facts(request, entry)}
     if "code" in line:
         line["title"] = plain_line(finding.proposal.title, OWN_TITLE_CHARS)
-    if entry.val_bpb is None and finding.trials[0].reason:
-        line["reason"] = plain_line(finding.trials[0].reason, OWN_REASON_CHARS)
+    if entry.val_bpb is None and finding.reason:
+        line["reason"] = plain_line(finding.reason, OWN_REASON_CHARS)
     return _json(line)
 
 
@@ -183,10 +183,14 @@ def _changed(request: Request, entry: Entry, parent: Entry | None) -> Config | s
 
 
 def _verdict(request: Request, entry: Entry, parent: Entry | None) -> Decision:
-    """Recomputed where the parent is known; its author's word otherwise."""
+    """Recomputed where the parent is known, from its numbers and no less noise than the brief's; else its author's."""
+    said = entry.finding.verdict
     if parent is None or parent.finding.track != entry.finding.track:
-        return entry.finding.verdict.decision
-    return judge(entry.val_bpb, parent.val_bpb, request.brief.acceptance).decision
+        return said.decision
+    known, rule = reported(parent.finding.trials), request.brief.acceptance
+    against = said.parent_scores if set(known) <= set(said.parent_scores) else known
+    noise = Noise(max(said.noise_sd, rule.noise_sd), said.noise_dof)
+    return judge(entry.finding.trials, against, noise, rule, simpler=said.simpler).decision
 
 
 def _number(value: float | None) -> str:

@@ -3,7 +3,6 @@
 Owns the page's text. Everything that others wrote is made inert Markdown.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 from node.report.run_words import bpb_words, change_words, effect_words, result_words, run_folder
@@ -87,17 +86,17 @@ def _link(finding: Finding) -> str:
 
 
 def _how_to_read(newest: Entry, example: Entry, brief: Brief) -> str:
-    noise_sd = brief.acceptance.noise_sd
-    difference_sd = math.sqrt(2) * noise_sd
-    margin = brief.acceptance.z * difference_sd
+    rule, noise_sd = brief.acceptance, newest.finding.verdict.noise_sd
     folder = run_folder(example.finding)
     return f"""## How to read this
 
 - **val_bpb** is bits per byte over the whole validation text, measured by the node. Lower is better; a minus in
   "against parent" is an improvement. Numbers compare only inside one topic, one hardware class and one budget.
-- **Noise.** The same thing trained twice differs: the standard deviation is {noise_sd:g} for one run and
-  {difference_sd:.4f} for the difference of two. A run is kept only if it beats its parent by more than {margin:.4f},
-  discarded if it is worse by as much or gave no number, inconclusive otherwise.
+- **Noise.** The same thing trained twice differs, by {noise_sd:.4f} in a standard deviation here. A run that looks
+  promising is made again with other seeds, and so is its parent: at most {rule.max_trials} runs of one thing. It is
+  kept when the chance that it is better reaches {_chances(rule.keep_at)} with one, two, three and more runs; it is
+  discarded when the chance is {100 * rule.drop_at:.0f} % or less, inconclusive when the runs are used up. At equal
+  score the simpler one wins. The ± after a difference holds 19 times in 20.
 - **One run**: its folder, for example [run {example.finding.number}]({folder}/report.md), has the report, the curve,
   the config, the patch against its parent, the log and the signed record. `git show --stat COMMIT`
   lists what a commit added.
@@ -107,3 +106,7 @@ def _how_to_read(newest: Entry, example: Entry, brief: Brief) -> str:
 - In the first picture, runs that were not measured or are far off stand at the upper edge.
 
 Node `{newest.author}`"""
+
+
+def _chances(chances: Sequence[float]) -> str:
+    return ", ".join(f"{100 * chance:g} %" for chance in chances)

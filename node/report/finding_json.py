@@ -5,6 +5,7 @@ Owns the key names. They are promised in docs/cli.md: keys may be added, never r
 
 from node.text import clean
 from swarm.ledger import Entry
+from swarm.trial import Trial
 from swarm.words import BriefId, Standing
 
 
@@ -23,7 +24,14 @@ def finding_json(
         "standing": standing.value,
         "val_bpb": finding.val_bpb,
         "effect": finding.verdict.effect,
+        "interval": finding.verdict.interval,
+        "p_better": finding.verdict.p_better,
+        "simpler": finding.verdict.simpler,
         "noise_sd": finding.verdict.noise_sd,
+        "noise_dof": finding.verdict.noise_dof,
+        "parent_scores": list(finding.verdict.parent_scores),
+        "trials": [_trial(one) for one in finding.trials],
+        "parent_trials": [_trial(one) for one in finding.parent_trials],
         "parent": proposal.parent,
         "inspirations": list(proposal.inspirations),
         "operator": proposal.operator.value,
@@ -36,13 +44,26 @@ def finding_json(
         "budget_seconds": finding.track.budget_seconds,
         "commit": commit,
         "started_at": finding.started_at,
-        "seconds": trial.seconds,
+        "seconds": sum(one.seconds for one in (*finding.trials, *finding.parent_trials)),
         "seed": trial.seed,
         "steps": trial.steps,
         "tokens": trial.tokens,
         "parameters": trial.parameters,
         "peak_memory_bytes": trial.peak_memory_bytes,
-        "reason": clean(trial.reason, 400),
+        "reason": clean(finding.reason, 400),
         "topic": topic,
         "brief_id": brief_id,
+    }
+
+
+def _trial(trial: Trial) -> dict[str, object]:
+    return {
+        "outcome": trial.outcome.value,
+        "val_bpb": trial.val_bpb,
+        "seed": trial.seed,
+        "seconds": trial.seconds,
+        "tokens": trial.tokens,
+        "condition": trial.condition.value,
+        "foreign_cores": trial.foreign_cores,
+        "reason": clean(trial.reason, 400),
     }

@@ -74,7 +74,7 @@ def commit_message(material: RunMaterial) -> str:
     result = "" if finding.val_bpb is None else f"{bpb_words(finding.val_bpb)} {change}"
     title = clean(finding.proposal.title, 120)
     subject = clean(f"{finding.number:04d} {status_or_outcome(finding)} {result} {title}", 110)
-    body = clean(" ".join(filter(None, (finding.trials[0].reason, finding.proposal.rationale))), 1500)
+    body = clean(" ".join(filter(None, (finding.reason, finding.proposal.rationale))), 1500)
     return subject + ("\n\n" + textwrap.fill(body, 72) if body else "")
 
 

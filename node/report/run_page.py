@@ -5,13 +5,14 @@ Owns the page's text. Everything that others wrote is made inert Markdown.
 
 from collections.abc import Sequence
 
-from node.report.run_words import bpb_words, effect_words, result_words
+from node.report.run_words import bpb_words, effect_words, result_words, seeds_words
 from node.text import clean, markdown_escape
 from swarm.brief import Brief
 from swarm.finding import Finding
 from swarm.ledger import Entry
 from swarm.space import changes
-from swarm.words import Decision, Value, short
+from swarm.trial import Trial
+from swarm.words import Condition, Decision, Value, short
 
 
 def run_page(entry: Entry, parent: Entry | None, inspirations: Sequence[Entry], brief: Brief) -> str:
@@ -20,7 +21,7 @@ def run_page(entry: Entry, parent: Entry | None, inspirations: Sequence[Entry], 
     rationale = markdown_escape(clean(finding.proposal.rationale, 1000))
     paragraphs = [
         f"# Run {finding.number}: {markdown_escape(clean(finding.proposal.title, 120))}",
-        _result(finding, brief),
+        _result(finding),
         f"## Why\n\n{rationale or 'The proposer gave no reason.'}",
         _changes(finding, parent, brief),
         "## Loss\n\n![Train loss against seconds](curve.png)",
@@ -35,19 +36,32 @@ def run_page(entry: Entry, parent: Entry | None, inspirations: Sequence[Entry], 
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _result(finding: Finding, brief: Brief) -> str:
+def _result(finding: Finding) -> str:
     if finding.val_bpb is None:
-        reason = markdown_escape(clean(finding.trials[0].reason, 400))
+        reason = markdown_escape(clean(finding.reason, 400))
         return f"**Not measured: {result_words(finding)}.** {reason}".rstrip()
-    margin = brief.acceptance.z * finding.verdict.noise_sd
-    if finding.verdict.effect is None:
-        return f"**val_bpb {bpb_words(finding.val_bpb)}.** The start that others are compared with."
+    told, sure = finding.verdict, _percent(finding.verdict.p_better)
+    again = f" ({seeds_words(finding)})" if seeds_words(finding) else ""
+    if told.effect is None:
+        start = "The start that others are compared with." if finding.proposal.parent is None else _no_effect(finding)
+        return f"**val_bpb {bpb_words(finding.val_bpb)}{again}.** {start}"
     rule = {
-        Decision.KEEP: f"Kept: the difference is more than {margin:.4f}, so it is not noise.",
-        Decision.DISCARD: f"Discarded: worse by more than {margin:.4f}, so it is not noise.",
-        Decision.INCONCLUSIVE: f"Inconclusive: a difference of up to {margin:.4f} can be noise.",
-    }[finding.verdict.decision]
-    return f"**val_bpb {bpb_words(finding.val_bpb)}, {effect_words(finding)}.** {rule}"
+        Decision.KEEP: f"Kept: better with a chance of {sure}.",
+        Decision.DISCARD: f"Discarded: better with a chance of {sure} only, not worth another run.",
+        Decision.INCONCLUSIVE: f"Inconclusive: better with a chance of {sure}.",
+    }[told.decision]
+    bonus = " It is simpler than its parent, which counts for it." if told.simpler else ""
+    noise = f" One run differs from the next by {told.noise_sd:.4f} (standard deviation)."
+    return f"**val_bpb {bpb_words(finding.val_bpb)}, {effect_words(finding)}{again}.** {rule}{bonus}{noise}"
+
+
+def _percent(chance: float | None) -> str:
+    return "–" if chance is None else f"{100 * chance:.1f} %"
+
+
+def _no_effect(finding: Finding) -> str:
+    marked = sorted({trial.condition.value for trial in finding.trials if not trial.counts})
+    return f"Its runs were {' and '.join(marked) or 'not comparable'}: they are no evidence."
 
 
 def _changes(finding: Finding, parent: Entry | None, brief: Brief) -> str:
@@ -67,6 +81,7 @@ def _figures(finding: Finding) -> list[tuple[str, ...]]:
     return [
         ("hardware class", track.hardware_class),
         ("budget", f"{track.budget_seconds:g} s"),
+        *_every_trial(finding),
         ("training took", f"{trial.seconds:.1f} s"),
         ("steps", f"{trial.steps:,}"),
         ("tokens", f"{trial.tokens:,}"),
@@ -74,6 +89,17 @@ def _figures(finding: Finding) -> list[tuple[str, ...]]:
         ("peak memory", f"{trial.peak_memory_bytes / 2**20:,.0f} MiB"),
         ("seed", str(trial.seed)),
     ]
+
+
+def _every_trial(finding: Finding) -> list[tuple[str, ...]]:
+    """val_bpb of each run, and of those of the parent that were made to compare with."""
+    sides = (("each run", finding.trials), ("the parent again", finding.parent_trials))
+    return [(name, ", ".join(map(_one, trials))) for name, trials in sides if len(trials) > (name == "each run")]
+
+
+def _one(trial: Trial) -> str:
+    mark = "" if trial.condition is Condition.STEADY else f" ({trial.condition.value}, does not count)"
+    return (bpb_words(trial.val_bpb) if trial.val_bpb is not None else trial.outcome.value.replace("_", " ")) + mark
 
 
 def _origin(entry: Entry, name: str, parent: Entry | None, inspirations: Sequence[Entry]) -> list[tuple[str, ...]]:

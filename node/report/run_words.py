@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 
 from swarm.finding import Finding, Track
-from swarm.ledger import Entry
-from swarm.words import Decision, Outcome
+from swarm.ledger import Entry, branch_head
+from swarm.words import Outcome
 
 _MAX_SLUG = 32  # characters of the title in a folder name; enough to recognise a run in `ls`
 
@@ -52,19 +52,21 @@ def change_words(finding: Finding) -> str:
 
 def effect_words(finding: Finding) -> str:
     """'0.0312 better than its parent'."""
-    effect = finding.verdict.effect
+    effect, interval = finding.verdict.effect, finding.verdict.interval
     if effect is None:
         return "without a parent to compare with"
-    return f"{abs(effect):.4f} {'better' if effect > 0 else 'worse'} than its parent"
+    around = "" if interval is None else f" ± {interval:.4f}"
+    return f"{abs(effect):.4f}{around} {'better' if effect > 0 else 'worse'} than its parent"
 
 
 def best_kept(runs: Iterable[Entry], track: Track) -> Entry | None:
-    """Where a branch stands on a track: its best kept run, as the ledger's `branch_best` finds it."""
-    kept = [
-        (entry.val_bpb, entry.id, entry)
-        for entry in runs
-        if entry.val_bpb is not None
-        and entry.finding.track == track
-        and entry.finding.verdict.decision is Decision.KEEP
-    ]
-    return min(kept, key=lambda one: one[:2])[2] if kept else None
+    """Where a branch stands on a track after `runs`."""
+    return branch_head(entry for entry in runs if entry.finding.track == track)
+
+
+def seeds_words(finding: Finding) -> str:
+    """'3 runs of it and 2 of its parent'; empty for a single one."""
+    trials, again = len(finding.trials), len(finding.parent_trials)
+    if trials == 1 and not again:
+        return ""
+    return f"{trials} runs of it" + (f" and {again} of its parent again" if again else "")

@@ -1,0 +1,65 @@
+"""A trial: one execution of a source and a config. Bad endings are values, not exceptions."""
+
+from collections.abc import Iterable
+
+from pydantic import Field, model_validator
+
+from swarm.words import Condition, Frozen, Outcome
+
+CURVE_POINTS = 40  # a curve in a record is thinned to this many points; the run folder has all of them
+
+
+class Track(Frozen):
+    """What makes two numbers comparable inside one topic: the same hardware class and the same budget."""
+
+    hardware_class: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    budget_seconds: float = Field(gt=0, le=7 * 24 * 3600)
+
+    def __hash__(self) -> int:
+        return hash((self.hardware_class, self.budget_seconds))
+
+
+class CurvePoint(Frozen):
+    step: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+    train_loss: float  # nats per token
+
+
+class Trial(Frozen):
+    """One execution of source + config + seed on one machine within one budget."""
+
+    outcome: Outcome
+    track: Track
+    seed: int
+    seconds: float = Field(ge=0)  # wall time of training, hand-over to exit
+    val_bpb: float | None = Field(default=None, gt=0, lt=64)  # bits per byte; present exactly when measured
+    steps: int = Field(default=0, ge=0)
+    tokens: int = Field(default=0, ge=0)
+    parameters: int = Field(default=0, ge=0)
+    peak_memory_bytes: int = Field(default=0, ge=0)
+    curve: tuple[CurvePoint, ...] = Field(default=(), max_length=CURVE_POINTS)
+    reason: str = Field(default="", max_length=400)  # why it was not measured, one sentence
+    condition: Condition = Condition.STEADY
+    foreign_cores: float | None = Field(default=None, ge=0)  # cores that other work used meanwhile; None: not known
+
+    @model_validator(mode="after")
+    def _measured_has_a_number(self) -> "Trial":
+        if (self.outcome is Outcome.MEASURED) != (self.val_bpb is not None):
+            raise ValueError(f"outcome {self.outcome} with val_bpb {self.val_bpb}")
+        return self
+
+    @property
+    def counts(self) -> bool:
+        """Whether its number is evidence."""
+        return self.val_bpb is not None and self.condition is Condition.STEADY
+
+
+def scores(trials: Iterable[Trial]) -> tuple[float, ...]:
+    """val_bpb of those that are evidence, in their order."""
+    return tuple(trial.val_bpb for trial in trials if trial.val_bpb is not None and trial.counts)
+
+
+def reported(trials: Iterable[Trial]) -> tuple[float, ...]:
+    """val_bpb of the trials that count; of all measured ones where none does."""
+    everything = tuple(trials)
+    return scores(everything) or tuple(trial.val_bpb for trial in everything if trial.val_bpb is not None)
