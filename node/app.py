@@ -16,7 +16,6 @@ from gossip.addresses import parse_address, parse_dialable
 from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
-from node import shipped
 from node.clock import wall_clock
 from node.events import Events, NodeStarted, Preparing, Stopped
 from node.home import Home, HomeError
@@ -40,7 +39,7 @@ from node.state import StateFile
 from node.text import clean
 from node.topics.loading import Topic, load_topic, shipped_topics
 from node.trials.hardware import Hardware, default_budget_seconds, detect
-from node.trials.trainer import LocalTrainer
+from node.trials.local import make_local_trainer
 from swarm.finding import Track
 from swarm.words import SwarmError, short
 
@@ -213,15 +212,13 @@ class Node:
 
     async def _research(self, nursery: trio.Nursery) -> str:
         """One worker on one device; a worker more is a trainer more and a `research` more, in the same lab."""
-        corpus = self._topic.brief.corpus
-        trainer = LocalTrainer(
-            shipped.experiments(),
+        trainer = make_local_trainer(
+            self._topic.brief.corpus,
             self._topic.shards,
-            corpus.validation.raw_bytes,
-            corpus.vocab_size,
             self._launch.home.scratch / "worker-0",
             self._hardware,
             self._confinement,
+            notice=lambda text: self._events.notice(text, warning=True),
         )
         nursery.start_soon(trainer.run)
         return await research(self._lab, trainer)

@@ -1,5 +1,6 @@
 """The journal: every record this home has seen, append-only, in SQLite. The truth that ledgers are folded from.
 
+Beside the records it keeps what is this home's own business and never told to anybody: commits and sealed scores.
 The only module that imports sqlite3. It stores signed frames as they came and never changes one. It implements gossip's
 `RecordStore` for one brief at a time (`Journal.of`). Calls are synchronous and short (well under a millisecond each).
 Not covered: deleting, and more than one writing process (the home's lock sees to that); readers may come at any time.
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from gossip.envelope import Record, open_frame
-from swarm.words import SwarmError
+from node.sealed import SealedScore
+from swarm.trial import Track
+from swarm.words import BriefId, FindingId, SwarmError
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_FORMAT_1 = """
 CREATE TABLE IF NOT EXISTS records (
     position INTEGER PRIMARY KEY,      -- order of arrival here
     id       TEXT NOT NULL UNIQUE,
@@ -31,6 +33,19 @@ CREATE UNIQUE INDEX IF NOT EXISTS by_log ON records (brief, author, seq);
 CREATE INDEX IF NOT EXISTS by_sent ON records (sent) WHERE sent = 0;
 CREATE TABLE IF NOT EXISTS commits (id TEXT PRIMARY KEY, hash TEXT NOT NULL);
 """
+_FORMAT_2 = """
+CREATE TABLE sealed (
+    id             TEXT PRIMARY KEY,   -- of the finding, which is one of ours
+    brief          TEXT NOT NULL,
+    hardware_class TEXT NOT NULL,
+    budget_seconds REAL NOT NULL,
+    val_bpb        REAL NOT NULL,      -- of the trials that were scored, which need not be all
+    sealed_bpb     REAL NOT NULL,
+    at             REAL NOT NULL       -- our wall clock
+);
+"""
+_STEPS = (_FORMAT_1, _FORMAT_2)  # each makes a journal of one format one of the next; never change one, add one
+_LATEST = len(_STEPS)
 
 
 class JournalError(SwarmError):
@@ -47,13 +62,19 @@ class Journal:
         with self._explained():
             uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > _SCHEMA_VERSION:
+            if (version := self._version()) > _LATEST:
                 raise JournalError(f"{path} was written by a newer research-swarm (format {version}); update this one")
             if not readonly:
                 self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.executescript(_SCHEMA)
-                self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+                self._bring_up_to_date(version)
+
+    def _version(self) -> int:
+        return self.query("PRAGMA user_version")[0][0]
+
+    def _bring_up_to_date(self, version: int) -> None:
+        """A step and the number that says it is done are one transaction: a kill in between leaves neither."""
+        for number, step in enumerate(_STEPS[version:], version + 1):
+            self._db.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
 
     def close(self) -> None:
         self._db.close()
@@ -73,6 +94,27 @@ class Journal:
     def commits(self) -> dict[str, str]:
         """Commit of each own finding, by record id."""
         return {id: commit for id, commit in self.query("SELECT id, hash FROM commits")}  # noqa: C416 - types
+
+    def remember_sealed(self, score: SealedScore) -> None:
+        """Of a finding's two sealed scores the first one stays: a second draw would be a choice."""
+        track = score.track
+        values = (score.finding, score.brief, track.hardware_class, track.budget_seconds)
+        self.execute(
+            "INSERT OR IGNORE INTO sealed (id, brief, hardware_class, budget_seconds, val_bpb, sealed_bpb, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*values, score.val_bpb, score.sealed_bpb, score.at),
+        )
+
+    def sealed_scores(self, brief: str) -> list[SealedScore]:
+        """Of own milestones of a brief, in the order in which they were scored."""
+        if self._version() < 2:  # only looked at, and no node has opened it for writing since there are sealed scores
+            return []
+        rows = self.query(
+            "SELECT id, brief, hardware_class, budget_seconds, val_bpb, sealed_bpb, at FROM sealed WHERE brief = ?"
+            " ORDER BY rowid",
+            (brief,),
+        )
+        return [_sealed_score(row) for row in rows]
 
     def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:  # Any: a column's own type
         with self._explained():
@@ -206,6 +248,12 @@ class TopicJournal:
             assert (record.id, record.author, record.seq) == (id, author, seq), f"row {id} holds {record.id}"
         fresh = TopicJournal(self.journal, self.brief)
         assert fresh.heads() == self.heads(), f"heads {self.heads()} should be {fresh.heads()}"
+
+
+def _sealed_score(row: tuple[Any, ...]) -> SealedScore:  # Any: a column's own type
+    id, brief, hardware_class, budget_seconds, val_bpb, sealed_bpb, at = row
+    track = Track(hardware_class=hardware_class, budget_seconds=budget_seconds)
+    return SealedScore(FindingId(id), BriefId(brief), track, val_bpb, sealed_bpb, at)
 
 
 def _contiguous(positions: Iterable[tuple[str, int]]) -> dict[str, int]:

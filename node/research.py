@@ -4,6 +4,7 @@ Owns the order of the steps and when to stop. Each step is somebody else's: `Hyp
 trial trains, a trainer trains, results and notebook record, and gossip shares what the notebook announces.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,16 +13,18 @@ import trio
 from node.clock import rfc3339, wall_clock
 from node.events import Evaluating, Events, FindingRecorded, TrialProgress, TrialStarted
 from node.hypothesis import Hypotheses, trial_seed
+from node.journal import JournalError
 from node.notebook import Notebook
 from node.recording import Recorder
 from node.room import Room
+from node.sealed import sealed_score
 from node.trials.trainer import Job, Progress, Trainer, TrialReport
 from swarm.comparison import Comparison
 from swarm.finding import Finding, Proposal
 from swarm.ledger import Entry
 from swarm.trial import Track
 from swarm.verdict import Side
-from swarm.words import Outcome, SwarmError
+from swarm.words import BriefId, Decision, Outcome, SwarmError
 
 LAST_WORDS_SECONDS = 5.0  # to record an experiment that is stopped between its trials; a guess
 MAX_FAILED_BASELINES = 3  # a brief whose own start does not run here is not worth a night
@@ -110,12 +113,19 @@ async def train(lab: Lab, trainer: Trainer, run: Run) -> TrialReport:
         config=dict(run.what.config),
         seed=trial_seed(lab.notebook.me, run.number, run.turn),
         track=lab.track,
+        milestone_below=milestone_below(lab) if run.side is Side.CANDIDATE else None,
     )
     while True:
         await lab.room.wait()
         report = await trainer.train(job, Watch(lab, run))
         if report.trial.outcome is Outcome.MEASURED or lab.room.lacking() is None:
             return report
+
+
+def milestone_below(lab: Lab) -> float:
+    """What a trial has to beat to be scored on the sealed shard, too: where the branch stands."""
+    best = lab.notebook.ledger.branch_best(lab.notebook.me, lab.track)
+    return math.inf if best is None or best.val_bpb is None else best.val_bpb
 
 
 @dataclass
@@ -173,6 +183,7 @@ async def record(
     )
     entry, commit = await lab.recorder.record(finding, reports)
     lab.experiments += 1
+    remember_sealed(lab, entry, reports)
     best = lab.notebook.ledger.branch_best(lab.notebook.me, lab.track)
     lab.events.emit(
         FindingRecorded(
@@ -193,6 +204,22 @@ async def record(
         )
     )
     return entry
+
+
+def remember_sealed(lab: Lab, entry: Entry, reports: list[TrialReport]) -> None:
+    """What a milestone scored on the sealed shard stays in this home. It decides nothing."""
+    if entry.finding.verdict.decision is not Decision.KEEP:
+        return
+    pairs = [
+        (r.trial.val_bpb, r.sealed_bpb) for r in reports if r.trial.val_bpb is not None and r.sealed_bpb is not None
+    ]
+    score = sealed_score(entry.id, BriefId(lab.notebook.journal.brief), lab.track, pairs, wall_clock())
+    if score is None:
+        return
+    try:
+        lab.notebook.journal.journal.remember_sealed(score)
+    except JournalError as error:
+        lab.events.notice(f"a milestone's sealed score is not kept: {error}", warning=True)
 
 
 def check_baseline(lab: Lab, entry: Entry) -> None:

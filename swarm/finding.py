@@ -3,6 +3,7 @@
 Owns the models and their payload bytes (msgpack in, msgpack out). Signatures and record ids belong to gossip.
 """
 
+from itertools import chain
 from statistics import fmean
 from typing import Literal
 
@@ -68,7 +69,7 @@ class Finding(Frozen):
 
     @property
     def outcome(self) -> Outcome:
-        """Measured if every trial was; else how the first bad one ended."""
+        """How the first trial ended that failed; measured if none failed and one was measured."""
         return self._telling.outcome
 
     @property
@@ -78,7 +79,9 @@ class Finding(Frozen):
 
     @property
     def _telling(self) -> Trial:
-        return next((trial for trial in self.trials if trial.outcome is not Outcome.MEASURED), self.trials[0])
+        failed = (trial for trial in self.trials if trial.fails)
+        measured = (trial for trial in self.trials if trial.outcome is Outcome.MEASURED)
+        return next(chain(failed, measured, self.trials))
 
     @property
     def track(self) -> Track:

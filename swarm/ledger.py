@@ -154,6 +154,16 @@ class Ledger:
         noise = self.noise(entry.finding.track, entry.author)
         return Score(fmean(numbers), len(numbers), rerun_interval(len(numbers), noise))
 
+    def ranked(self, track: Track) -> list[tuple[Entry, Score]]:
+        """Measured findings of a track with their scores, best first. A thing measured twice by one author is so once:
+        its earliest finding stands for it."""
+        best: dict[tuple[PeerId, str], tuple[Entry, Score]] = {}
+        for entry in sorted(self.measured(track=track), key=lambda e: (e.seq, e.id)):
+            score = self.score(entry)
+            if score is not None:
+                best.setdefault((entry.author, entry.finding.proposal.key), (entry, score))
+        return sorted(best.values(), key=lambda one: (one[1].mean, one[0].id))
+
     def noise(self, track: Track, author: PeerId) -> Noise:
         """Run-to-run noise on a track as `author` can know it: own repeats, on top of what others found.
 

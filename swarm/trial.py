@@ -49,6 +49,11 @@ class Trial(Frozen):
         return self
 
     @property
+    def fails(self) -> bool:
+        """Whether it shows that what was run does not work."""
+        return self.outcome is not Outcome.MEASURED and self.condition is Condition.STEADY
+
+    @property
     def counts(self) -> bool:
         """Whether its number is evidence."""
         return self.val_bpb is not None and self.condition is Condition.STEADY

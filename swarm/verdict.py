@@ -74,7 +74,7 @@ def judge(
     """The verdict on all trials of a candidate against its parent's scores. None: there is no parent (the baseline).
 
     One trial without a number discards: what fails with some seeds is not better. Trials of which none counts say
-    nothing: inconclusive.
+    nothing: inconclusive. A trial that ran out of time beside other work is one of those.
     """
     made = Verdict(
         decision=Decision.INCONCLUSIVE,
@@ -83,10 +83,11 @@ def judge(
         parent_scores=tuple(parent or ()),
         simpler=simpler,
     )
-    if any(trial.outcome is not Outcome.MEASURED for trial in candidate):
+    if any(trial.fails for trial in candidate):
         return made.model_copy(update={"decision": Decision.DISCARD})
     if parent is None:
-        return made.model_copy(update={"decision": Decision.KEEP})
+        known = any(trial.outcome is Outcome.MEASURED for trial in candidate)
+        return made.model_copy(update={"decision": Decision.KEEP if known else Decision.DISCARD})
     ours = scores(candidate)
     if not ours or not parent:
         return made
@@ -108,7 +109,7 @@ def next_trial(
     """What to run next to come to a verdict; None when there is one, or when more trials are not worth it."""
     if not candidate:
         return Side.CANDIDATE
-    if any(trial.outcome is not Outcome.MEASURED for trial in candidate):
+    if any(trial.fails for trial in candidate):
         return None
     for side, trials in ((Side.CANDIDATE, candidate), (Side.PARENT, parent_again)):
         marked = sum(not trial.counts for trial in trials)

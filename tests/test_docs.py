@@ -102,7 +102,7 @@ def test_every_word_of_the_design_is_in_its_table(kind):
 
 def test_these_are_all_lists_of_words():
     lists = {name for name, kind in vars(words).items() if isinstance(kind, type) and issubclass(kind, words.StrEnum)}
-    assert lists - {"StrEnum"} == {"Outcome", "Decision", "Standing", "Operator"}
+    assert lists - {"StrEnum"} == {"Outcome", "Condition", "Decision", "Standing", "Operator"}
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/cli.md", "docs/protocol.md"])

@@ -1,11 +1,13 @@
 """The journal keeps signed bytes as they came, survives being cut short, and is what gossip's catch-up reads from."""
 
+import gc
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ import pytest
 from gossip.envelope import seal
 from gossip.identity import Identity
 from node.journal import Journal, JournalError
+from node.sealed import SealedScore
+from swarm.trial import Track
+from swarm.words import BriefId, FindingId
 
 BRIEF = "b" * 64
 ALICE = Identity(b"\x01" * 32)
@@ -169,3 +174,94 @@ def test_a_journal_cut_anywhere_opens_to_whole_records_or_says_why(tmp_path, see
     else:
         outcome = "whole" if frames == [r.frame for r in records][: len(frames)] else "broken records"
     assert outcome == "whole" or "whole.sqlite" in outcome
+
+
+SMALL, LARGE = (Track(hardware_class="cpu-x86_64-2", budget_seconds=seconds) for seconds in (10.0, 120.5))
+SCORES = [
+    SealedScore(FindingId("f" * 64), BriefId(BRIEF), SMALL, 2.25, 2.5, 100.25),
+    SealedScore(FindingId("0" * 64), BriefId(BRIEF), LARGE, 2.1, 2.3, 99.0),  # later, by a clock that was set back
+]
+ELSEWHERE = SealedScore(FindingId("e" * 64), BriefId("c" * 64), SMALL, 1.0, 1.1, 1.0)
+
+
+def test_sealed_scores_survive_a_restart_in_order_and_apart_for_each_brief(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    for score in (SCORES[0], ELSEWHERE, SCORES[1]):
+        journal = Journal(path)
+        journal.remember_sealed(score)
+        journal.close()
+    reader = Journal(path, readonly=True)
+    assert reader.sealed_scores(BRIEF) == SCORES
+    assert reader.sealed_scores("c" * 64) == [ELSEWHERE]
+    assert reader.sealed_scores("d" * 64) == []
+    with pytest.raises(JournalError):
+        reader.remember_sealed(SCORES[0])
+    reader.close()
+
+
+def test_a_findings_first_sealed_score_stays(journal):
+    journal.remember_sealed(SCORES[0])
+    journal.remember_sealed(replace(SCORES[0], sealed_bpb=2.0))
+    assert journal.sealed_scores(BRIEF) == [SCORES[0]]
+
+
+def test_sealed_scores_are_no_records(journal):
+    topic = journal.of(BRIEF)
+    topic.append(log_of(ALICE, 1)[0], received=1.0, own=True)
+    journal.remember_sealed(SCORES[0])
+    assert len(list(topic.records())) == len(topic.unsent()) == len(topic.records_after({}, 10**9)) == 1
+
+
+FORMAT_1 = """
+CREATE TABLE records (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, brief TEXT NOT NULL, author TEXT NOT NULL,
+    seq INTEGER NOT NULL, kind TEXT NOT NULL, received REAL NOT NULL, sent INTEGER NOT NULL, frame BLOB NOT NULL);
+CREATE UNIQUE INDEX by_log ON records (brief, author, seq);
+CREATE INDEX by_sent ON records (sent) WHERE sent = 0;
+CREATE TABLE commits (id TEXT PRIMARY KEY, hash TEXT NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def older(tmp_path) -> Path:
+    """A journal as it was before there were sealed scores, with one record and its commit."""
+    record = log_of(ALICE, 1)[0]
+    with sqlite3.connect(tmp_path / "older.sqlite") as db:
+        db.executescript(FORMAT_1)
+        row = (1, record.id, BRIEF, record.author, 1, "finding", 1.0, 0, record.frame)
+        db.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        db.execute("INSERT INTO commits VALUES (?, ?)", (record.id, "c" * 40))
+    db.close()
+    return tmp_path / "older.sqlite"
+
+
+def test_an_older_journal_is_looked_at_as_it_is(older):
+    before = older.read_bytes()
+    reader = Journal(older, readonly=True)
+    assert reader.sealed_scores(BRIEF) == []
+    assert len(list(reader.of(BRIEF).records())) == 1
+    reader.close()
+    assert older.read_bytes() == before
+
+
+def test_an_older_journal_is_brought_up_to_date_and_loses_nothing(older):
+    record = log_of(ALICE, 1)[0]
+    for _ in range(2):
+        journal = Journal(older)
+        assert [r.frame for r in journal.of(BRIEF).unsent()] == [record.frame]
+        assert journal.commits() == {record.id: "c" * 40}
+        journal.remember_sealed(SCORES[0])
+        assert journal.sealed_scores(BRIEF) == [SCORES[0]]
+        journal.close()
+
+
+def test_a_step_that_was_cut_short_is_taken_again(older, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("node.journal._STEPS", ("", "CREATE TABLE sealed (id TEXT); SELECT no_such_column FROM records;"))
+        with pytest.raises(JournalError, match="no_such_column"):
+            Journal(older)
+    gc.collect()  # the connection that was refused holds the file
+    journal = Journal(older)
+    journal.remember_sealed(SCORES[0])
+    assert journal.sealed_scores(BRIEF) == [SCORES[0]]
+    journal.close()

@@ -21,9 +21,10 @@ import trio
 
 from node.sandbox.confinement import unconfined
 from node.sandbox.spec import limits_for
+from node.trials.ending import disk_problem
 from node.trials.hardware import Hardware
 from node.trials.output import LOG_BYTES
-from node.trials.trainer import Job, LocalTrainer, Progress, TrialReport, _disk_problem
+from node.trials.trainer import Job, LocalTrainer, Progress, TrialReport
 from node.trials.warm_process import TrainerError
 from swarm.finding import Track
 from swarm.words import Outcome
@@ -384,7 +385,7 @@ async def test_a_trainer_that_cannot_start_says_so(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_said_in_one_sentence():
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert _disk_problem(error) == "the disk is full: cannot write the trial's files; free some space"
+    assert disk_problem(error) == "the disk is full: cannot write the trial's files; free some space"
 
 
 async def test_a_folder_that_cannot_be_written_is_an_outcome(tmp_path):

@@ -4,6 +4,7 @@ Owns one measurement: who is asked what, in which order, and what the answers ar
 that runs the candidate's code gets token batches and gives logits. After the whole shard has been scored, that process
 is killed, and a fresh one, which only ever sees the beginnings of windows, must come to the same nats. What used later
 text, remembered earlier batches or learned while it was measured cannot.
+One evaluator has one shard: validation, whose number counts, or sealed, for which the first process is enough.
 Never parses a model file: it copies bytes. Not covered: what the candidate could read from disk; that is the sandbox's.
 """
 
@@ -11,7 +12,6 @@ import hashlib
 import json
 import os
 import signal
-import stat
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -40,12 +40,11 @@ from node.trials.scoring import (
     nats_of,
 )
 from node.trials.warm_process import Ended, WarmProcess
+from node.trials.weights import WEIGHTS, read_weights
 from swarm.words import Config, Outcome
 
-MAX_WEIGHTS_BYTES = 64 * 2**20  # the largest config of the default topic has 58 MB
 MAX_VAL_BPB = 64.0  # what a trial accepts; a model that knows nothing has 8 on bytes
 NOT_FINITE = "the model answers numbers that are not finite"
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -76,22 +75,29 @@ class Measurement:
 class _Candidate:
     """What is measured: three files that each process gets anew, in a folder of its own."""
 
-    files: dict[str, bytes]
+    source: bytes
+    config: Config
+    weights: bytes
     scratch: Path
 
+    @property
+    def context(self) -> int:
+        return int(cast("int", self.config["context"]))
+
     def lay_out(self, folder: Path) -> None:
-        for name, content in self.files.items():
-            (folder / name).write_bytes(content)
+        (folder / "train.py").write_bytes(self.source)
+        (folder / "config.json").write_bytes(json.dumps(self.config).encode())
+        (folder / WEIGHTS).write_bytes(self.weights)
 
 
 class Evaluator:
-    """Measures for one trainer. `secret` gives fresh random bytes for every measurement; tests inject their own."""
+    """Measures on one shard. `secret` gives fresh random bytes for every measurement; tests inject their own."""
 
     def __init__(
         self,
         warm: WarmProcess,
         script: Path,  # answer.py
-        tokens: Tokens,  # the validation shard, read before any candidate's code ran
+        tokens: Tokens,  # the shard, read before any candidate's code ran
         raw_bytes: int,
         vocab_size: int,
         hardware: Hardware,
@@ -108,9 +114,8 @@ class Evaluator:
         content, check = b"", None
         outcome, reason, val_bpb = Outcome.MEASURED, "", None
         try:
-            content = _read_weights(weights)
-            files = {"train.py": source, "config.json": json.dumps(config).encode(), WEIGHTS: content}
-            val_bpb, check = await self._score(_Candidate(files, scratch), int(cast("int", config["context"])), samples)
+            content = read_weights(weights)
+            val_bpb, check = await self._score(_Candidate(source, config, content, scratch), samples)
             if not check.passed:
                 outcome, reason, val_bpb = Outcome.REJECTED, _prefix_reason(check), None
         except BadAnswer as bad:
@@ -118,26 +123,43 @@ class Evaluator:
         seconds, sha256 = trio.current_time() - started, hashlib.sha256(content).hexdigest()
         return Measurement(outcome, reason, val_bpb, seconds, check, len(content), sha256)
 
-    async def _score(self, candidate: "_Candidate", context: int, samples: int) -> tuple[float, PrefixCheck]:
+    async def measure_unchecked(self, source: bytes, config: Config, weights: Path, scratch: Path) -> float:
+        """Bits per byte by the first process alone: for a number that decides nothing. Raises BadAnswer."""
+        candidate = _Candidate(source, config, read_weights(weights), scratch)
+        _, bpb = await self._commit(candidate, self._secret(), Windows(self._tokens, candidate.context))
+        return bpb
+
+    async def _score(self, candidate: "_Candidate", samples: int) -> tuple[float, PrefixCheck]:
         """The number over the whole shard, and what a fresh process says to it."""
-        seed, windows, sheet = self._secret(), Windows(self._tokens, context), Sheet(len(self._tokens))
-        room = max(context, batch_tokens(self._hardware.device, self._vocab_size))
-        again: list[Nats] = []
+        seed, windows = self._secret(), Windows(self._tokens, candidate.context)
+        sheet, val_bpb = await self._commit(candidate, seed, windows)
+        # From here on the first process is dead and its numbers stand.
+        return val_bpb, await self._repeat(candidate, seed, windows, sheet, samples)
+
+    async def _commit(self, candidate: "_Candidate", seed: bytes, windows: Windows) -> tuple[Sheet, float]:
+        """Every token once."""
+        sheet, room = Sheet(len(self._tokens)), self._room(candidate)
 
         def keep(batch: Batch, logits: NDArray[np.float32]) -> None:
             sheet.write(batch, _finite(nats_of(logits, windows.targets(batch).ravel())))
 
-        def keep_last(batch: Batch, logits: NDArray[np.float32]) -> None:
-            again.append(_finite(nats_of(logits, windows.targets(batch)[:, -1])))
-
         wholes = windows.whole_batches(room, _random(seed, "order"))
         tickets = _random(seed, "tickets of whole windows")
         await self._ask(candidate, room, tickets, lambda channel: channel.ask_all(wholes, windows.inputs, keep))
-        val_bpb = bits_per_byte(sheet.total(), self._raw_bytes)
-        if not 0 < val_bpb < MAX_VAL_BPB:
-            raise BadAnswer(Outcome.DIVERGED, f"bits per byte are {val_bpb:g}, which no trained model has")
+        bpb = bits_per_byte(sheet.total(), self._raw_bytes)
+        if not 0 < bpb < MAX_VAL_BPB:
+            raise BadAnswer(Outcome.DIVERGED, f"bits per byte are {bpb:g}, which no trained model has")
+        return sheet, bpb
 
-        # From here on the first process is dead and its numbers stand.
+    async def _repeat(
+        self, candidate: "_Candidate", seed: bytes, windows: Windows, sheet: Sheet, samples: int
+    ) -> PrefixCheck:
+        """Beginnings of windows only, by another process."""
+        room, again = self._room(candidate), list[Nats]()
+
+        def keep_last(batch: Batch, logits: NDArray[np.float32]) -> None:
+            again.append(_finite(nats_of(logits, windows.targets(batch)[:, -1])))
+
         prefixes = windows.prefix_batches(room, _random(seed, "prefixes"), samples)
         tickets = _random(seed, "tickets of prefixes")
         await self._ask(
@@ -146,8 +168,11 @@ class Evaluator:
             tickets,
             lambda channel: channel.ask_all(prefixes, windows.inputs, keep_last, last_only=True),
         )
-        committed = np.concatenate([sheet.last(batch) for batch in prefixes])
-        return val_bpb, check_prefixes(committed, np.concatenate(again))
+        return check_prefixes(np.concatenate([sheet.last(batch) for batch in prefixes]), np.concatenate(again))
+
+    def _room(self, candidate: "_Candidate") -> int:
+        """Tokens that are asked at once; a window always fits."""
+        return max(candidate.context, batch_tokens(self._hardware.device, self._vocab_size))
 
     async def _ask(
         self,
@@ -201,33 +226,13 @@ class Evaluator:
 
 
 def read_shard(path: Path, vocab_size: int) -> Tokens:
-    """A shard as numbers, whatever its width on disk."""
-    return np.fromfile(path, np.uint8 if vocab_size <= 256 else np.dtype("<u2")).astype(np.uint16)
+    return tokens_of(path.read_bytes(), vocab_size)
 
 
-def weights_size(path: Path) -> int:
-    """Size of a plain file that is small enough; it is not opened. BadAnswer otherwise."""
-    try:
-        status = path.lstat()
-    except OSError:
-        status = None
-    if status is None or not stat.S_ISREG(status.st_mode):
-        raise BadAnswer(Outcome.CRASHED, f"left no {path.name}")
-    if status.st_size > MAX_WEIGHTS_BYTES:
-        mib, most = status.st_size / 2**20, MAX_WEIGHTS_BYTES // 2**20
-        raise BadAnswer(Outcome.REJECTED, f"{path.name} has {mib:.0f} MiB, at most {most} are accepted")
-    return status.st_size
-
-
-def _read_weights(path: Path) -> bytes:
-    """Once, to the last byte; both processes get their own copy of just these bytes."""
-    weights_size(path)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            return file.read(MAX_WEIGHTS_BYTES)
-    except OSError:
-        raise BadAnswer(Outcome.CRASHED, f"left no {path.name}") from None
+def tokens_of(content: bytes, vocab_size: int) -> Tokens:
+    """A shard as numbers, whatever its width on disk; half a token at the end is none."""
+    width = np.dtype(np.uint8 if vocab_size <= 256 else "<u2")
+    return np.frombuffer(content, width, len(content) // width.itemsize).astype(np.uint16)
 
 
 def _random(seed: bytes, purpose: str) -> np.random.Generator:

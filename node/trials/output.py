@@ -64,8 +64,13 @@ class TrialEvents:
     """The events in a script's output: live progress, the loss curve, and counts that are only shown."""
 
     def __init__(
-        self, clock: Callable[[], float], budget_seconds: float, on_progress: Callable[[Progress], None]
+        self,
+        clock: Callable[[], float],
+        budget_seconds: float,
+        on_progress: Callable[[Progress], None],
+        wanted: frozenset[int] = frozenset(),  # steps whose points are kept however close they come
     ) -> None:
+        self._wanted = wanted
         self._clock, self._budget_seconds, self._on_progress = clock, budget_seconds, on_progress
         self._started = clock()
         self._gap_seconds = max(MIN_GAP_SECONDS, budget_seconds / MAX_POINTS)
@@ -108,7 +113,11 @@ class TrialEvents:
         seconds = self._clock() - self._started
         point = CurvePoint(step=step, seconds=round(seconds, 3), train_loss=loss)
         if self._points and seconds - self._points[-1].seconds < self._gap_seconds:
-            self._held = point
+            if step not in self._wanted:
+                self._held = point
+            elif step != self._points[-1].step:  # a script that repeats itself fills nothing
+                self._points.append(point)
+                self._held = None
             return
         self._points.append(point)
         self._held = None

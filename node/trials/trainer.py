@@ -5,13 +5,11 @@ the evaluator's. Refuses to know proposals, verdicts and what the number is comp
 decided here, file by file; what holds it is node/sandbox's.
 """
 
-import errno
 import json
 import os
-import signal
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,46 +17,60 @@ import trio
 
 from node.sandbox.confinement import Confinement
 from node.sandbox.spec import Access
-from node.sandbox.watch import Broken
 from node.trials import source_text
 from node.trials.answering import BadAnswer
-from node.trials.evaluator import WEIGHTS, Evaluator, read_shard, weights_size
+from node.trials.conditions import Conditioned, Conditions, Sample
+from node.trials.ending import Ending, disk_problem, problem
+from node.trials.evaluator import Evaluator, read_shard
 from node.trials.folders import remove
-from node.trials.hardware import Hardware, usable_memory_bytes
+from node.trials.hardware import Hardware
 from node.trials.output import Progress, TrialEvents, TrialLog, one_line, thin
-from node.trials.scoring import PREFIX_SAMPLES, SHIPPED_SAMPLES
+from node.trials.scoring import PREFIX_SAMPLES, SHIPPED_SAMPLES, Tokens
+from node.trials.sealed_pass import SealedPass
 from node.trials.source_examination import examine
 from node.trials.warm_process import Ended, TrainerError, WarmProcess
-from swarm.finding import CurvePoint, Track, Trial
-from swarm.words import Config, Outcome
+from node.trials.weights import WEIGHTS, weights_size
+from swarm.brief import Shard, source_sha256
+from swarm.space import config_key
+from swarm.trial import CurvePoint, Track, Trial
+from swarm.words import Condition, Config, Outcome
 
 __all__ = ["Job", "LocalTrainer", "Progress", "Trainer", "TrainerError", "TrialReport"]
 
-DIVERGED, OUT_OF_MEMORY = 3, 4  # exit statuses of train.py
 # How long threads of torch spin for each other before they sleep. The default is 14 % faster on a quiet machine and 2.7
 # times slower when somebody else uses a core (docs/log.md, 2026-11-21): an owner who comes back must not cost a night.
 SPIN_COUNT = "3000"
+PACE = "pace.json"
+PACE_ROOM = 4  # times the budget, for as many steps on a slower machine. A power of two: progress stays the same number
 MEASURE_SECONDS = 60.0  # at least, for a busy machine; a trial's measurement may also take half as long as its budget
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run: everything that a trial's result depends on."""
+    """What to run: everything that a trial's result depends on, and whether its result is a milestone."""
 
     source: str
     config: Config
     seed: int
     track: Track
+    # Measured below this, where the branch stands: scored on the sealed shard, too. None: never; inf: if measured.
+    milestone_below: float | None = None
+    max_steps: int | None = None  # of a replay by steps: so many, at the pace of the first run
+    pace: tuple[
+        tuple[int, float], ...
+    ] = ()  # that run's curve: step and seconds; what it reports at, this one does too
 
 
 @dataclass(frozen=True)
 class TrialReport:
-    """A trial, and what only its run folder keeps."""
+    """A trial, what only its run folder keeps, and what only this node keeps."""
 
     trial: Trial
     curve: tuple[CurvePoint, ...]  # all points; the trial has them thinned
     log: str  # what the script printed, first and last part
     training_seconds: float
+    # Bits per byte of the sealed shard, of a milestone. Not in the trial: that one is published and shown to models.
+    sealed_bpb: float | None = None
 
 
 class Watcher(Protocol):
@@ -85,25 +97,21 @@ class Trainer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Ending:
-    outcome: Outcome
-    reason: str = ""
-    val_bpb: float | None = None
-
-
 class LocalTrainer:
     """Trials on one device of this machine, one after the other, each in a fresh process and a fresh folder."""
 
     def __init__(
         self,
         experiments: Path,  # has warm.py, answer.py and the shipped train.py
-        shards: Path,  # has train.bin and validation.bin
+        shards: Path,  # has train.bin, validation.bin and perhaps sealed.bin
         validation_raw_bytes: int,
         vocab_size: int,
         scratch: Path,  # this trainer's own: what is found in it at the start is deleted
         hardware: Hardware,
         confinement: Confinement,
+        *,
+        sealed: Shard | None = None,  # what the brief says of sealed.bin; without it nothing is a milestone
+        notice: Callable[[str], None] = lambda _: None,  # tells the person what no trial's reason says
     ) -> None:
         self._experiments, self._shards, self._scratch = experiments.resolve(), shards.resolve(), scratch.resolve()
         self._validation_raw_bytes, self._vocab_size, self._hardware = validation_raw_bytes, vocab_size, hardware
@@ -113,6 +121,8 @@ class LocalTrainer:
         self._device_free = trio.Lock()
         self._shipped = b""
         self._evaluator: Evaluator | None = None
+        self._sealed = SealedPass(self._shards / "sealed.bin", sealed, notice)
+        self._conditions = Conditions(hardware)
 
     async def run(self) -> None:
         await remove(self._scratch)  # of a node that was killed
@@ -121,6 +131,7 @@ class LocalTrainer:
         except OSError as error:
             raise TrainerError(f"cannot make the folder for trials, {self._scratch}: {error.strerror}") from None
         self._evaluator = self._make_evaluator()
+        self._sealed.open(self._evaluator_of, self._vocab_size)
         await self._warm.run()
 
     def _make_evaluator(self) -> Evaluator:
@@ -133,23 +144,25 @@ class LocalTrainer:
             raise TrainerError(f"cannot read {error.filename}: {error.strerror}; run `swarm doctor`") from None
         if not len(tokens) or self._validation_raw_bytes < 1 or int(tokens.max()) >= self._vocab_size:
             raise TrainerError(f"{shard} holds no tokens of this topic; delete its folder, it is made again")
+        return self._evaluator_of(tokens, self._validation_raw_bytes)
+
+    def _evaluator_of(self, tokens: Tokens, raw_bytes: int) -> Evaluator:
         answer = self._experiments / "answer.py"
-        raw_bytes, vocab_size = self._validation_raw_bytes, self._vocab_size
-        return Evaluator(self._warm, answer, tokens, raw_bytes, vocab_size, self._hardware)
+        return Evaluator(self._warm, answer, tokens, raw_bytes, self._vocab_size, self._hardware)
 
     async def train(self, job: Job, watcher: Watcher) -> TrialReport:
         async with self._device_free:
             await self._warm.wait_ready()
             attempt = _Attempt(job, watcher)
             if refusal := await self._examine(job):
-                return attempt.report(_Ending(Outcome.REJECTED, refusal))
+                return attempt.report(Ending(Outcome.REJECTED, refusal))
             try:
                 folder = self._prepare(job)
             except OSError as error:
-                return attempt.report(_Ending(Outcome.CRASHED, _disk_problem(error)))
+                return attempt.report(Ending(Outcome.CRASHED, disk_problem(error)))
             try:
-                ending = await self._train_in(folder, attempt)
-                return attempt.report(ending or await self._measure_in(folder, attempt))
+                ending = await self._train_in(folder, attempt) or await self._measure_in(folder, attempt)
+                return attempt.report(ending, await self._score_sealed(folder, job, ending))
             finally:
                 await remove(folder)
 
@@ -173,51 +186,80 @@ class LocalTrainer:
         folder = Path(tempfile.mkdtemp(prefix="trial-", dir=self._scratch))
         (folder / "train.py").write_bytes(_encoded(job.source))
         (folder / "config.json").write_text(json.dumps(job.config))
+        if job.pace:
+            (folder / PACE).write_text(json.dumps([[step, PACE_ROOM * seconds] for step, seconds in job.pace]))
         (folder / "scratch").mkdir()  # all it may write to: safetensors writes a file of another name and renames it
         return folder
 
-    async def _train_in(self, folder: Path, attempt: "_Attempt") -> _Ending | None:
+    async def _train_in(self, folder: Path, attempt: "_Attempt") -> Ending | None:
         """None when there are weights to measure."""
-        budget_seconds = attempt.job.track.budget_seconds
+        budget_seconds = _train_seconds(attempt.job)
         grace_seconds = max(2.0, 0.05 * budget_seconds)
         argv = [*self._argv(folder, folder / "train.py"), "--train", str(self._shards / "train.bin")]
         argv += ["--seconds", repr(budget_seconds), "--seed", str(attempt.job.seed), "--out", str(folder / "scratch")]
+        if attempt.job.max_steps is not None:
+            argv += ["--max-steps", str(attempt.job.max_steps), "--pace", str(folder / PACE)]
+        began = self._conditions.begin()
         attempt.hand_over()
         ended = await self._execute(argv, folder, attempt.hear, budget_seconds + grace_seconds)
         attempt.stop(ended)
+        if ended is None or ended.status == 0:  # what ended early says nothing about the machine's speed
+            self._note_condition(began, attempt)
         if ended is None:
-            return _Ending(
+            return Ending(
                 Outcome.TIMED_OUT, f"still running {grace_seconds:g} s after the budget of {budget_seconds:g} s"
             )
-        if problem := _problem(ended, attempt):
-            return problem
+        if found := problem(ended, attempt.said_reason, attempt.log.last_words()):
+            return found
         try:
             weights_size(folder / "scratch" / WEIGHTS)
         except BadAnswer as bad:
-            return _Ending(bad.outcome, bad.reason)
+            return Ending(bad.outcome, bad.reason)
         return None
 
-    async def _measure_in(self, folder: Path, attempt: "_Attempt") -> _Ending:
+    def _note_condition(self, began: Sample, attempt: "_Attempt") -> None:
+        """Marks a trial beside which the machine was not itself, unless it never is: then this is what is normal."""
+        job = attempt.job
+        if job.max_steps is not None:
+            return  # its number does not depend on time
+        key = config_key(job.config, f"{source_sha256(job.source)} {job.track.budget_seconds}")
+        shipped, (curve, tokens) = _encoded(job.source) == self._shipped, attempt.progress
+        seen = self._conditions.end(began, curve, key, tokens, shipped=shipped)
+        pays = self._conditions.repeat_pays()
+        attempt.mark(seen if pays else replace(seen, condition=Condition.STEADY))
+        if seen.condition is not Condition.STEADY:
+            what = "does not count" if pays else "counts all the same: this machine is like that most of the time"
+            attempt.log.feed(f"{seen.condition.value}: {seen.reason}; {what}\n".encode())
+
+    async def _measure_in(self, folder: Path, attempt: "_Attempt") -> Ending:
         assert self._evaluator is not None
-        job, seconds = attempt.job, max(MEASURE_SECONDS, 0.5 * attempt.job.track.budget_seconds)
+        job, seconds = attempt.job, _measure_seconds(attempt.job)
         with trio.move_on_after(seconds):
             source, weights = _encoded(job.source), folder / "scratch" / WEIGHTS
             try:
                 samples = SHIPPED_SAMPLES if source == self._shipped else PREFIX_SAMPLES
                 measurement = await self._evaluator.measure(source, job.config, weights, self._scratch, samples)
             except OSError as error:
-                return _Ending(Outcome.CRASHED, _disk_problem(error))
+                return Ending(Outcome.CRASHED, disk_problem(error))
             attempt.log.feed(f"{measurement.line()}\n".encode())
             reason = f"measuring: {measurement.reason}" if measurement.reason else ""
-            return _Ending(measurement.outcome, reason, measurement.val_bpb)
-        return _Ending(Outcome.TIMED_OUT, f"measuring took longer than {seconds:g} s")
+            return Ending(measurement.outcome, reason, measurement.val_bpb)
+        return Ending(Outcome.TIMED_OUT, f"measuring took longer than {seconds:g} s")
+
+    async def _score_sealed(self, folder: Path, job: Job, ending: Ending) -> float | None:
+        """Of a milestone; see node/trials/sealed_pass.py for what it costs. `ending` stands whatever comes of it."""
+        if ending.val_bpb is None or job.milestone_below is None or ending.val_bpb >= job.milestone_below:
+            return None
+        source, weights = _encoded(job.source), folder / "scratch" / WEIGHTS
+        return await self._sealed.score(source, job.config, weights, self._scratch, _measure_seconds(job))
 
     async def _execute(
         self, argv: list[str], folder: Path, hear: Callable[[bytes], None], seconds: float
     ) -> Ended | None:
         """None when it had to be killed after `seconds`."""
         with trio.move_on_after(seconds) as scope:
-            read = (folder / "train.py", folder / "config.json", self._shards / "train.bin")
+            named = (folder / "train.py", folder / "config.json", folder / PACE)
+            read = (*(file for file in named if file.exists()), self._shards / "train.bin")
             access = Access(read, write=(), scratch=folder / "scratch")
             return await self._warm.execute(argv, folder / "scratch", hear, access)
         assert scope.cancelled_caught
@@ -239,10 +281,12 @@ class _Attempt:
         self._started = trio.current_time()
         self._training_seconds = 0.0
         self._peak_memory_bytes = 0
+        self._condition, self._foreign_cores = Condition.STEADY, None
 
     def hand_over(self) -> None:
         self._started = trio.current_time()
-        self._events = TrialEvents(trio.current_time, self.job.track.budget_seconds, self._watcher.progress)
+        wanted = frozenset(step for step, _ in self.job.pace)
+        self._events = TrialEvents(trio.current_time, _train_seconds(self.job), self._watcher.progress, wanted)
         self._watcher.training()
 
     def hear(self, chunk: bytes) -> None:
@@ -255,11 +299,19 @@ class _Attempt:
         self._peak_memory_bytes = ended.peak_memory_bytes if ended else 0
         self._watcher.trained()
 
+    def mark(self, seen: Conditioned) -> None:
+        self._condition, self._foreign_cores = seen.condition, seen.foreign_cores
+
+    @property
+    def progress(self) -> tuple[tuple[CurvePoint, ...], int]:
+        """Every point that was heard, and tokens."""
+        return (self._events.curve(), self._events.tokens) if self._events else ((), 0)
+
     @property
     def said_reason(self) -> str:
         return self._events.reason if self._events else ""
 
-    def report(self, ending: _Ending) -> TrialReport:
+    def report(self, ending: Ending, sealed_bpb: float | None = None) -> TrialReport:
         events, curve = self._events, self._events.curve() if self._events else ()
         trial = Trial(
             outcome=ending.outcome,
@@ -274,38 +326,18 @@ class _Attempt:
             peak_memory_bytes=max(self._peak_memory_bytes, events.peak_memory_bytes if events else 0),
             curve=thin(curve),
             reason=one_line(ending.reason, 400),
+            condition=self._condition,
+            foreign_cores=self._foreign_cores,
         )
-        return TrialReport(trial, curve, self.log.text(), self._training_seconds)
+        return TrialReport(trial, curve, self.log.text(), self._training_seconds, sealed_bpb)
 
 
-def _problem(ended: Ended, attempt: _Attempt) -> _Ending | None:
-    """What an exit status says, None for success."""
-    said, words = attempt.said_reason, attempt.log.last_words()
-    if ended.broken is not None:
-        outcome = Outcome.OUT_OF_MEMORY if ended.broken.kind is Broken.MEMORY else Outcome.CRASHED
-        return _Ending(outcome, ended.broken.reason)
-    match ended.status:
-        case 0:
-            return None
-        case None:
-            return _Ending(Outcome.CRASHED, "the process was lost together with the one that started it")
-        case status if status == DIVERGED:
-            return _Ending(Outcome.DIVERGED, said or words or "numbers are not finite")
-        case status if status == OUT_OF_MEMORY:
-            return _Ending(Outcome.OUT_OF_MEMORY, said or words or "out of memory")
-        case status if status == -signal.SIGKILL and ended.peak_memory_bytes > usable_memory_bytes() / 2:
-            gib = ended.peak_memory_bytes / 2**30
-            return _Ending(Outcome.OUT_OF_MEMORY, f"killed at {gib:.1f} GiB, most likely for want of memory")
-        case status if status < 0:
-            return _Ending(Outcome.CRASHED, f"killed by signal {-status}{f', last words: {words}' if words else ''}")
-        case status:
-            return _Ending(Outcome.CRASHED, words or f"exit status {status}")
+def _train_seconds(job: Job) -> float:
+    return job.track.budget_seconds * (1 if job.max_steps is None else PACE_ROOM)
 
 
-def _disk_problem(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full: cannot write the trial's files; free some space"
-    return f"cannot write the trial's files: {error.strerror or type(error).__name__}"
+def _measure_seconds(job: Job) -> float:
+    return max(MEASURE_SECONDS, 0.5 * job.track.budget_seconds)
 
 
 def _encoded(source: str) -> bytes:
