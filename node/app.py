@@ -28,6 +28,9 @@ from node.proposers.auto import make_proposer
 from node.proposers.classic import Classic
 from node.proposers.port import Proposer
 from node.recording import Recorder, recover
+from node.replays.alone import expected_failure
+from node.replays.replayer import Replayer
+from node.replays.request import ReplayRequests
 from node.research import Lab, research
 from node.results.pushing import Pusher
 from node.results.repository import open_results
@@ -87,7 +90,7 @@ async def run_node(launch: Launch, screen: Screen) -> None:
                     await _work(launch, events, settings, proposer)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise _reason(group) from None
+            raise expected_failure(group) from None
 
 
 async def _work(launch: Launch, events: Events, settings: NetworkSettings, proposer: Proposer) -> None:
@@ -171,6 +174,9 @@ class Node:
             recorder=Recorder(self._notebook, self._results, room, events),
             room=room,
             events=events,
+            replays=Replayer(
+                self._name, self._notebook, hardware.hardware_class, confinement, ReplayRequests(home), room, events
+            ),
             reason_to_stop=self._reason_to_stop,
         )
 
@@ -194,7 +200,7 @@ class Node:
                     await self._pusher.flush()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            if isinstance(failure := _reason(group), SwarmError | GossipError):
+            if isinstance(failure := expected_failure(group), SwarmError | GossipError):
                 reason = str(failure)
             raise
         finally:
@@ -293,12 +299,3 @@ async def _stop_on_signal(scope: trio.CancelScope, events: Events, screen: Scree
             word = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
             events.notice(f"{word}: stopping; what was found is safe")
             scope.cancel()
-
-
-def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The expected failure in a group of exceptions, if there is one; else the group, which is a bug to be shown."""
-    expected = group.subgroup((SwarmError, GossipError))
-    leaf: BaseException | None = expected
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    return leaf or group

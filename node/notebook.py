@@ -1,12 +1,14 @@
 """The notebook: the one owner of journal and ledger. Everybody else asks it or looks at what it hands out.
 
-Own findings are sealed here, stored here and announced from here; peers' records come in here, are checked against the
-brief, stored and folded. The journal comes before everything that tells others.
+Own findings and replays are sealed here, stored here and announced from here; peers' records come in here, are checked
+against the brief, stored and folded. The journal comes before everything that tells others.
 """
 
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
+
+import trio
 
 from gossip.envelope import Record, seal
 from gossip.identity import Identity
@@ -17,7 +19,8 @@ from node.journal import TopicJournal
 from node.text import clean
 from swarm.brief import Brief
 from swarm.finding import Finding, check_against, decode_finding, encode_finding
-from swarm.ledger import Entry, Ledger
+from swarm.ledger import Entry, Ledger, ReplayEntry
+from swarm.replay import Replay, decode_replay, encode_replay
 from swarm.words import BriefError, FindingId, MalformedRecord, PeerId, SwarmError, short
 
 MAX_INSPIRATIONS_WAITING = 256  # newest kept; a proposer is told of sixteen at most
@@ -33,6 +36,7 @@ class Notebook:
         self.me = PeerId(identity.peer_id)
         self.journal = journal
         self.ledger = ledger_of(brief, journal.records())
+        self.log_turn = trio.Lock()  # held from a seal to its append: places in our log are given in order
         self._identity = identity
         self._events = events
         self._waiting: deque[Entry] = deque(maxlen=MAX_INSPIRATIONS_WAITING)
@@ -44,30 +48,44 @@ class Notebook:
 
     def seal(self, finding: Finding) -> Record:
         """Sign a finding as the next record of our log. Nothing is stored yet."""
-        seq, previous = self.journal.last(self.me)
-        return seal(
-            self._identity,
-            kind="finding",
-            brief=self.journal.brief,
-            seq=seq + 1,
-            prev=previous,
-            at_ms=int(wall_clock() * 1000),
-            payload=encode_finding(finding),
-        )
+        return self._seal("finding", encode_finding(finding))
 
     def append_own(self, record: Record, commit: str) -> Entry:
         """Store a record of ours that is committed in the results repository; from here on it is told to others."""
+        self._store_own(record)
+        self.journal.journal.remember_commit(record.id, commit)
+        entry = self._fold(record)
+        assert isinstance(entry, Entry), f"our own record {record.id} does not decode"
+        self._wake()
+        return entry
+
+    def append_replay(self, replay: Replay) -> ReplayEntry:
+        """Sign a replay, store it and tell it to others. No commit belongs to it: its finding has one.
+
+        Whoever calls holds `log_turn`.
+        """
+        record = self._seal("replay", encode_replay(replay))
+        self._store_own(record)
+        entry = self._fold(record)
+        assert isinstance(entry, ReplayEntry), f"our own record {record.id} does not decode"
+        self._wake()
+        return entry
+
+    def _seal(self, kind: str, payload: bytes) -> Record:
+        seq, previous = self.journal.last(self.me)
+        at_ms = int(wall_clock() * 1000)
+        return seal(self._identity, kind, self.journal.brief, seq + 1, previous, at_ms, payload)
+
+    def _store_own(self, record: Record) -> None:
         if not self.journal.append(record, received=wall_clock(), own=True):
             raise CopiedIdentity(
                 f"another node writes with the key of this one (record {record.seq} of {self.me} exists twice): stop "
                 "one of the two, and move identity.key of a copied home away so that it becomes a node of its own"
             )
-        self.journal.journal.remember_commit(record.id, commit)
-        entry = self._fold(record)
-        assert entry is not None, f"our own record {record.id} does not decode"
+
+    def _wake(self) -> None:
         for wake in self._on_own:
             wake()
-        return entry
 
     def when_own(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever a record of ours has been stored."""
@@ -97,10 +115,23 @@ class Notebook:
             return Refusal(RefusalReason.CONTENT, str(error))
         if record.author == self.me:
             self._say_own_came_back()
+        elif isinstance(entry, ReplayEntry):
+            self._say_replayed(entry)
         elif entry is not None:
             self._waiting.append(entry)
             self._events.emit(_received(entry))
         return None
+
+    def _say_replayed(self, entry: ReplayEntry) -> None:
+        """Of a finding of ours: what somebody else's trial of it came to, and what it stands for now."""
+        ours, trial = self.ledger.get(entry.replay.of), entry.replay.trial
+        if ours is None or ours.author != self.me:
+            return
+        name = clean(entry.replay.node_name, 40) or short(entry.author)
+        steps = "" if entry.replay.steps is None else f" by its first {entry.replay.steps} steps"
+        came_to = trial.outcome.value if trial.val_bpb is None else f"{trial.val_bpb:.4f}"
+        standing = self.ledger.standing(ours).value
+        self._events.notice(f"{name} replayed #{ours.finding.number}{steps}: {came_to}; it is {standing}")
 
     def _say_twofold(self, author: PeerId) -> None:
         """Once for each author. A node that hears this of itself is one of the two."""
@@ -133,13 +164,21 @@ class Notebook:
         """Return drained findings that no proposal used after all."""
         self._waiting = deque([*entries, *self._waiting], maxlen=MAX_INSPIRATIONS_WAITING)
 
-    def _fold(self, record: Record) -> Entry | None:
-        """Into the ledger; None for kinds the ledger does not hold. Raises MalformedRecord, BriefError."""
-        if record.kind != "finding":
-            return None
-        entry = entry_of(record, self.brief)
-        self.ledger.apply(entry)
+    def _fold(self, record: Record) -> Entry | ReplayEntry | None:
+        return fold_record(self.ledger, record, self.brief)
+
+
+def fold_record(ledger: Ledger, record: Record, brief: Brief) -> Entry | ReplayEntry | None:
+    """Into the ledger; None for kinds the ledger does not hold. Raises MalformedRecord, BriefError."""
+    if record.kind == "finding":
+        entry = entry_of(record, brief)
+        ledger.apply(entry)
         return entry
+    if record.kind == "replay":
+        replay = replay_entry_of(record)
+        ledger.apply_replay(replay)
+        return replay
+    return None
 
 
 def entry_of(record: Record, brief: Brief) -> Entry:
@@ -155,13 +194,18 @@ def entry_of(record: Record, brief: Brief) -> Entry:
     )
 
 
+def replay_entry_of(record: Record) -> ReplayEntry:
+    """A replay's record as the ledger knows it; its finding may be unknown here. Raises MalformedRecord."""
+    replay = decode_replay(record.payload)
+    return ReplayEntry(record.id, PeerId(record.author), record.seq, record.at_ms, replay)
+
+
 def ledger_of(brief: Brief, records: Iterable[Record]) -> Ledger:
     """What a brief's records say, leaving aside those that say nothing valid."""
     ledger = Ledger(brief.acceptance)
     for record in records:
-        if record.kind == "finding":
-            with contextlib.suppress(MalformedRecord, BriefError):
-                ledger.apply(entry_of(record, brief))
+        with contextlib.suppress(MalformedRecord, BriefError):
+            fold_record(ledger, record, brief)
     return ledger
 
 

@@ -32,7 +32,6 @@ class Recorder:
         self._room = room
         self._results = results
         self._events = events
-        self._one_at_a_time = trio.Lock()  # places in our log are given in order
         self._said = ""
 
     async def record(self, finding: Finding, reports: Sequence[TrialReport]) -> tuple[Entry, str]:
@@ -41,7 +40,7 @@ class Recorder:
         Takes under a second and is not cancelled half-way. Only waiting for room on a full disk is.
         """
         with trio.CancelScope(shield=True):
-            await self._one_at_a_time.acquire()
+            await self._notebook.log_turn.acquire()
         try:
             sealed, commit = self._notebook.seal(finding), ""
             while True:
@@ -56,7 +55,7 @@ class Recorder:
                         raise
                 await self._room.wait()
         finally:
-            self._one_at_a_time.release()
+            self._notebook.log_turn.release()
 
     async def _commit(self, sealed: Record, reports: Sequence[TrialReport]) -> str:
         material = self._material(sealed, reports)

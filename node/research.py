@@ -16,6 +16,7 @@ from node.hypothesis import Hypotheses, trial_seed
 from node.journal import JournalError
 from node.notebook import Notebook
 from node.recording import Recorder
+from node.replays.replayer import Replayer
 from node.room import Room
 from node.sealed import sealed_score
 from node.trials.trainer import Job, Progress, Trainer, TrialReport
@@ -45,6 +46,7 @@ class Lab:
     recorder: Recorder
     room: Room
     events: Events
+    replays: Replayer
     reason_to_stop: Callable[[int], str | None]  # experiments done so far -> why to stop, or None
     experiments: int = 0
     failed_baselines: int = 0
@@ -55,6 +57,7 @@ async def research(lab: Lab, trainer: Trainer) -> str:
     """Work until there is a reason to stop, and return it. One call is one worker; several may share a lab."""
     async with trio.open_nursery() as nursery:
         while (reason := lab.reason_to_stop(lab.experiments)) is None:
+            await lab.replays.do_waiting(trainer)  # that a person has asked for
             proposal = await lab.hypotheses.take()  # the baseline first
             nursery.start_soon(lab.hypotheses.prepare)  # drain and hypothesize, while this one trains
             check_baseline(lab, await experiment(lab, trainer, proposal))

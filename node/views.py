@@ -13,17 +13,20 @@ from gossip.identity import load_or_create
 from node.home import Home
 from node.journal import Journal
 from node.notebook import ledger_of
+from node.replays.replay_json import replay_json, replays_of
 from node.report.finding_json import finding_json
 from node.report.patch import text_diff
 from node.results.repository import Results, open_results
+from node.sealed import SealedScore, drift_of
 from node.text import clean
 from swarm.brief import Brief
 from swarm.finding import Track
-from swarm.ledger import Entry, Ledger
+from swarm.ledger import Entry, Ledger, ReplayEntry
 from swarm.space import changes
 from swarm.words import BriefId, PeerId, SwarmError
 
 Json = dict[str, Any]  # Any: a JSON document
+LEAST_ID_CHARACTERS = 4  # of the beginning of a finding's id
 
 
 class NothingFound(SwarmError):
@@ -41,6 +44,7 @@ class Archive:
     brief: Brief
     ledger: Ledger
     commits: dict[str, str]
+    sealed: list[SealedScore]  # of own milestones; for people, see node/sealed.py
 
     @property
     def track(self) -> Track | None:
@@ -69,7 +73,12 @@ class Archive:
             self.commits.get(entry.id),
             topic=self.brief.name,
             brief_id=self.brief_id,
-        )
+        ) | {"score": self.score(entry), "verdict_follows": self.ledger.follows(entry)}
+
+    def score(self, entry: Entry) -> Json | None:
+        """What all trials of its author come to, later ones and replays of its own too."""
+        score = self.ledger.score(entry)
+        return None if score is None else {"mean": score.mean, "trials": score.trials, "interval": score.interval}
 
 
 @contextlib.contextmanager
@@ -82,7 +91,7 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
         brief_id, brief = _choose_brief(home, state, journal, topic)
         ledger = ledger_of(brief, journal.of(brief_id).records())
         me = PeerId(load_or_create(home.key).peer_id)
-        yield Archive(home, state, me, brief_id, brief, ledger, journal.commits())
+        yield Archive(home, state, me, brief_id, brief, ledger, journal.commits(), journal.sealed_scores(brief_id))
     finally:
         journal.close()
 
@@ -119,13 +128,39 @@ def status(archive: Archive) -> Json:
         "running": running,
         "experiments": len(archive.ledger.entries(author=archive.me)),
         "findings_known": len(archive.ledger),
-        "best": {"id": best.id, "val_bpb": best.val_bpb} if best else None,
+        "best": {"id": best.id, "val_bpb": best.val_bpb, "score": archive.score(best)} if best else None,
+        "noise": _noise(archive),
+        "drift": _drift(archive),
         "peers": state.get("peers", []) if running else [],
         "addresses": state.get("addresses", []),
         "training_share": state.get("training_share"),
         "current": state.get("current") if running else None,
         "started_at": state.get("started_at"),
     }
+
+
+def _noise(archive: Archive) -> Json | None:
+    """How much one trial differs from the next on this track, as this node knows it."""
+    if archive.track is None:
+        return None
+    noise = archive.ledger.noise(archive.track, archive.me)
+    return {"sd": noise.sd, "dof": noise.dof}
+
+
+def _drift(archive: Archive) -> Json | None:
+    """What the milestones of this track say about fitting the validation text; None before the second one."""
+    drift = drift_of(archive.sealed, archive.track)
+    if drift is None:
+        return None
+    return _sealed(drift.latest) | {
+        "first_gap": drift.first.gap,
+        "growth": drift.growth,
+        "milestones": [{"id": score.finding} | _sealed(score) for score in drift.scores],
+    }
+
+
+def _sealed(score: SealedScore) -> Json:
+    return {"sealed_bpb": score.sealed_bpb, "val_bpb": score.val_bpb, "gap": score.gap}
 
 
 def log(archive: Archive, *, everyone: bool = False) -> Json:
@@ -137,13 +172,16 @@ def log(archive: Archive, *, everyone: bool = False) -> Json:
 
 
 def leaderboard(archive: Archive, *, all_tracks: bool = False) -> Json:
-    """Measured findings, best first. Ranks count inside one hardware class and budget; other numbers do not compare."""
+    """Measured findings, best first by the mean of all their author's trials.
+
+    Ranks count inside one hardware class and budget; other numbers do not compare.
+    """
     own = archive.track
     tracks = archive.ledger.tracks()
     chosen = tracks if all_tracks or own is None or own not in tracks else [own]
     entries: list[Json] = []
     for track in chosen:
-        for rank, entry in enumerate(archive.ledger.measured(track=track), start=1):
+        for rank, (entry, score) in enumerate(archive.ledger.ranked(track), start=1):
             finding = entry.finding
             entries.append(
                 {
@@ -152,7 +190,9 @@ def leaderboard(archive: Archive, *, all_tracks: bool = False) -> Json:
                     "peer": entry.author,
                     "node_name": clean(finding.node_name, 40),
                     "number": finding.number,
-                    "val_bpb": entry.val_bpb,
+                    "val_bpb": score.mean,
+                    "interval": score.interval,
+                    "trials": score.trials,
                     "verdict": finding.verdict.decision.value,
                     "standing": archive.ledger.standing(entry).value,
                     "hardware_class": track.hardware_class,
@@ -201,7 +241,7 @@ def find(archive: Archive, reference: str) -> Entry:
         for entry in archive.ledger.entries(author=archive.me):
             if entry.finding.number == int(number):
                 return entry
-    found = archive.ledger.find(reference.lower()) if len(reference) >= 4 else []
+    found = archive.ledger.find(reference.lower()) if len(reference) >= LEAST_ID_CHARACTERS else []
     if len(found) == 1:
         return found[0]
     if len(found) > 1:
@@ -214,9 +254,26 @@ def show(archive: Archive, reference: str) -> Json:
     finding = entry.finding
     parent = archive.ledger.get(finding.proposal.parent)
     before = parent.finding.proposal.config if parent else archive.brief.base_config
+    sealed = next((_sealed(score) for score in archive.sealed if score.finding == entry.id), None)
     return archive.finding(entry) | {
         "changes": changes(before, finding.proposal.config),
+        "sealed": sealed,
+        "replays": replays_of(archive.ledger, archive.brief, entry),
         "curve": [[point.seconds, point.train_loss] for point in finding.trials[0].curve],
+    }
+
+
+def replay(archive: Archive, entry: Entry, one: ReplayEntry) -> Json:
+    """What a replay of a finding came to, and how the finding stands with it."""
+    return {
+        "finding": entry.id,
+        "number": entry.finding.number,
+        "peer": entry.author,
+        "node_name": clean(entry.finding.node_name, 40),
+        "title": clean(entry.finding.proposal.title, 120),
+        "standing": archive.ledger.standing(entry).value,
+        "score": archive.score(entry),
+        "replay": replay_json(archive.ledger, archive.brief, entry, one),
     }
 
 

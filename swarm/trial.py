@@ -23,6 +23,7 @@ class CurvePoint(Frozen):
     step: int = Field(ge=0)
     seconds: float = Field(ge=0)
     train_loss: float  # nats per token
+    progress: float | None = Field(default=None, ge=0, le=1)  # of the schedule in that step, as the script says
 
 
 class Trial(Frozen):

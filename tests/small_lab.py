@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
@@ -11,13 +11,20 @@ from samples import PLENTY, TRACK, make_brief, make_finding, make_trial
 from gossip.envelope import Record, seal
 from gossip.identity import Identity
 from node.events import Event, Events
+from node.home import Home
 from node.hypothesis import Hypotheses
 from node.journal import Journal
 from node.notebook import Notebook
 from node.proposers.classic import propose_now
 from node.proposers.port import Request, build_proposal
 from node.recording import Recorder
+from node.replays.replayer import Replayer
+from node.replays.request import ReplayRequests
 from node.research import Lab
+from node.sandbox.confinement import unconfined
+from node.sandbox.policy import Backend
+from node.sandbox.spec import limits_for
+from node.trials.hardware import Hardware
 from node.trials.trainer import Job, TrialReport, Watcher
 from swarm.brief import Brief, brief_id, encode_brief
 from swarm.finding import Finding, Proposal, encode_finding
@@ -29,6 +36,8 @@ BRIEF = make_brief()
 BRIEF_BYTES = encode_brief(BRIEF)
 BRIEF_ID = brief_id(BRIEF_BYTES)
 TRIAL_SECONDS = TRACK.budget_seconds
+HARDWARE = Hardware("cpu", TRACK.hardware_class, "test", 1, "cpu")
+HELD = replace(unconfined(limits_for(HARDWARE)), backend=Backend.LANDLOCK)
 
 
 def notebook_at(path: Path, events: Events | None = None, brief: Brief = BRIEF, identity: Identity = ME) -> Notebook:
@@ -175,6 +184,7 @@ def make_world(
     events.listen(heard.append)
     notebook = notebook_at(folder / "journal.sqlite", events, brief)
     chosen = proposer or ClassicNow()
+    requests = ReplayRequests(Home(folder / "home"))
     lab = Lab(
         name="tester",
         track=TRACK,
@@ -183,6 +193,7 @@ def make_world(
         recorder=recorder(notebook, events),
         room=PLENTY,
         events=events,
+        replays=Replayer("tester", notebook, TRACK.hardware_class, HELD, requests, PLENTY, events),
         reason_to_stop=reason_to_stop or (lambda done: "enough" if done >= experiments else None),
     )
     return World(lab, notebook, trainer or SurfaceTrainer(), heard)

@@ -92,6 +92,9 @@ WRONG = {
     "ticket file is a folder": (["launch", "--ticket-file", "/"], "'--ticket-file'"),
     "leaderboard of nobody": (["leaderboard", "--limit", "0"], "'--limit'"),
     "show nothing": (["show"], "Missing argument 'FINDING'"),
+    "replay nothing": (["replay"], "Missing argument 'FINDING'"),
+    "replay of no steps": (["replay", "1", "--steps", "0"], "'--steps'"),
+    "replay of half a step": (["replay", "1", "--steps", "1.5"], "'--steps'"),
     "diff of one": (["diff", "1"], "Missing argument 'SECOND'"),
     "home without a name": (["status", "--home", ""], "the home directory has an empty name"),
 }
@@ -142,7 +145,7 @@ def test_a_home_that_is_or_lies_below_a_file_is_exit_2_and_one_sentence(run, tmp
     check_one_sentence(ended, 2, str(tmp_path / place))
 
 
-@pytest.mark.parametrize("command", LOOKING)
+@pytest.mark.parametrize("command", [*LOOKING, "replay 1"])
 def test_looking_where_no_node_has_been_is_exit_2_and_one_sentence(run, tmp_path, command):
     ended = run(*command.split(), "--home", str(tmp_path / "none"))
     check_one_sentence(ended, 2, f"no node has run in {tmp_path / 'none'} yet; start one with: swarm launch --home")
@@ -162,6 +165,8 @@ def test_wrong_usage_of_a_start_touches_no_home_and_reads_no_text(run, tmp_path)
         (["diff", "1", "²"], "no finding '²'"),
         (["status", "--topic", "nope"], "no topic 'nope' in"),
         (["ticket", "--topic", "other"], "last worked on another topic"),
+        (["replay", "99"], "no finding '99'"),
+        (["replay", "1", "--topic", "nope"], "no topic 'nope' in"),
     ],
 )
 def test_what_is_not_there_is_exit_1_and_one_sentence(run, furnished, arguments, words):

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import TRACK, make_brief, make_finding
+from samples import TRACK, make_brief, make_finding, make_trial
 from small_lab import ALICE, BOB, BRIEF, ME, PeerLog, notebook_at
 
 from gossip.envelope import seal
@@ -17,6 +17,8 @@ from node.events import Events, FindingReceived, Notice
 from node.journal import JournalError
 from node.notebook import MAX_INSPIRATIONS_WAITING, CopiedIdentity
 from swarm.finding import encode_finding
+from swarm.replay import decode_replay
+from swarm.words import Standing
 
 
 @pytest.fixture
@@ -34,6 +36,13 @@ def notebook(tmp_path, heard):
     notebook.journal.journal.close()
 
 
+def replay_of(of: str, key: str = "", **changes: object) -> bytes:
+    proposal = make_finding(BRIEF).proposal
+    fields = {"kind": "replay", "of": of, "key": key or proposal.key, "started_at": "2026-01-01T00:00:00Z"}
+    fields |= {"node_name": "eve\x1b[31m", "trial": make_trial(2.0).model_dump(mode="json")}
+    return msgpack.packb(fields | changes)
+
+
 def some_logs():
     """Three authors, two of whom ran the same thing, one crash, one claim (a kind the ledger does not hold)."""
     mine, alice, bob = PeerLog(ME), PeerLog(ALICE), PeerLog(BOB)
@@ -44,6 +53,7 @@ def some_logs():
     alice.finding(None, width=200)
     bob.finding(2.31, width=64)
     bob.finding(1.5, width=96)
+    bob.sign(replay_of(alice.records[0].id), kind="replay")
     return [*mine.records, *alice.records, *bob.records]
 
 
@@ -55,6 +65,7 @@ def view(notebook) -> object:
     ledger = notebook.ledger
     return (
         [(entry.id, ledger.standing(entry)) for entry in ledger.entries()],
+        [one.id for entry in ledger.entries() for one in ledger.replays(entry.id)],
         [entry.id for entry in ledger.measured(track=TRACK)],
         ledger.tried(TRACK),
         [entry.id for entry in notebook.own()],
@@ -147,7 +158,7 @@ def test_wrong_content_is_refused_and_kept_without_a_word(notebook, heard, paylo
     assert (len(notebook.ledger), notebook.drain(), heard) == (0, (), [])
 
 
-@pytest.mark.parametrize("kind", ["brief", "claim", "replay", "note", "kind-of-next-year"])
+@pytest.mark.parametrize("kind", ["brief", "claim", "note", "kind-of-next-year"])
 def test_another_kind_is_kept_unread_so_that_its_authors_log_has_no_gap(notebook, heard, kind):
     alice = PeerLog()
     assert notebook.receive(alice.sign(b"\xc1 whatever", kind=kind)) is None
@@ -155,6 +166,105 @@ def test_another_kind_is_kept_unread_so_that_its_authors_log_has_no_gap(notebook
     assert notebook.journal.heads() == {ALICE.peer_id: 2}
     assert len(notebook.ledger) == 1
     assert [type(event) for event in heard] == [FindingReceived]
+
+
+def trial_of(**changes: object) -> dict[str, object]:
+    return make_trial(2.0).model_dump(mode="json") | changes
+
+
+POINT = {"step": 1, "seconds": 0.1, "train_loss": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b"", "not msgpack"),
+        (b"\xc1", "not msgpack"),
+        (msgpack.packb([1]), "replay field"),
+        (replay_of("no id"), "of"),
+        (replay_of("e" * 64, key="short"), "key"),
+        (replay_of("e" * 64, started_at="yesterday"), "started_at"),
+        (replay_of("e" * 64, steps=0), "steps"),
+        (replay_of("e" * 64, curve_deviation=-1.0), "curve_deviation"),
+        (replay_of("e" * 64, curve_deviation=float("nan")), "not a replay"),
+        (replay_of("e" * 64, trial=trial_of(val_bpb=None)), "trial"),
+        (replay_of("e" * 64, trial=trial_of(val_bpb=float("inf"))), "not a replay"),
+        (replay_of("e" * 64, trial=trial_of(val_bpb=1e9)), "val_bpb"),
+        (replay_of("e" * 64, trial=trial_of(track={"hardware_class": "x", "budget_seconds": 1e99})), "budget_seconds"),
+        (replay_of("e" * 64, trial=trial_of(curve=[POINT] * 41)), "curve"),
+        (replay_of("e" * 64, node_name="x" * 41), "node_name"),
+        (replay_of("e" * 64, padding="x" * 70_000), "larger than"),
+        (replay_of("e" * 64, kind="finding"), "kind"),
+    ],
+)
+def test_a_wrong_replay_is_refused_and_kept_without_a_word(notebook, heard, payload, words):
+    record = PeerLog().sign(payload, kind="replay")
+    refusal = notebook.receive(record)
+    assert refusal.reason is RefusalReason.CONTENT
+    assert words in refusal.sentence
+    assert "\n" not in refusal.sentence
+    assert list(notebook.journal.records()) == [record], "a log with a gap could not be handed on"
+    assert (notebook.ledger.replays("e" * 64), notebook.drain(), heard) == ([], (), [])
+
+
+@pytest.mark.parametrize("finding_first", [True, False])
+def test_a_peers_replay_counts_whichever_comes_first_and_after_a_restart(notebook, heard, tmp_path, finding_first):
+    finding = PeerLog(ALICE).finding(2.0)
+    replay = PeerLog(BOB).sign(replay_of(finding.id), kind="replay")
+    for record in (finding, replay) if finding_first else (replay, finding):
+        assert notebook.receive(record) is None
+    (entry,) = notebook.ledger.entries()
+    assert notebook.ledger.standing(entry) is Standing.CONFIRMED
+    assert [one.id for one in notebook.ledger.replays(entry.id)] == [replay.id]
+    assert [type(event) for event in heard] == [FindingReceived]
+    assert [waiting.id for waiting in notebook.drain()] == [finding.id], "a replay inspires nobody"
+    again = notebook_at(tmp_path / "journal.sqlite")
+    assert again.ledger.standing(entry) is Standing.CONFIRMED
+    again.journal.journal.close()
+
+
+def test_a_replay_of_what_nobody_knows_or_of_something_else_changes_nothing(notebook):
+    finding, bob = PeerLog(ALICE).finding(2.0), PeerLog(BOB)
+    notebook.receive(finding)
+    track = {"hardware_class": "cpu-other-8", "budget_seconds": 10.0}
+    for payload in (
+        replay_of("e" * 64),
+        replay_of(finding.id, key="f" * 64),
+        replay_of(finding.id, trial=trial_of(track=track)),
+        replay_of(finding.id, steps=9, curve_deviation=0.0),
+        replay_of(finding.id, trial=trial_of(condition="contended")),
+        replay_of(finding.id, trial=trial_of(outcome="crashed", val_bpb=None)),
+    ):
+        assert notebook.receive(bob.sign(payload, kind="replay")) is None
+    (entry,) = notebook.ledger.entries()
+    assert notebook.ledger.standing(entry) is Standing.CLAIMED
+
+
+def test_one_who_replays_himself_confirms_nothing(notebook):
+    alice = PeerLog(ALICE)
+    finding = alice.finding(2.0)
+    notebook.receive(finding)
+    notebook.receive(alice.sign(replay_of(finding.id), kind="replay"))
+    (entry,) = notebook.ledger.entries()
+    assert notebook.ledger.standing(entry) is Standing.CLAIMED
+    assert notebook.ledger.score(entry).trials == 2
+
+
+def test_who_replays_a_finding_of_ours_is_said_in_one_harmless_line(notebook, heard):
+    own = notebook.append_own(notebook.seal(make_finding(BRIEF, 1, 2.0)), "c" * 40)
+    notebook.receive(PeerLog(BOB).sign(replay_of(own.id), kind="replay"))
+    assert [event.text for event in heard] == ["eve replayed #1: 2.0000; it is confirmed"]
+
+
+def test_an_own_replay_is_in_the_journal_before_anybody_is_woken_and_has_no_commit(notebook):
+    own = notebook.append_own(notebook.seal(make_finding(BRIEF, 1, 2.0)), "c" * 40)
+    seen: list[list[str]] = []
+    notebook.when_own(lambda: seen.append([record.kind for record in notebook.journal.unsent()]))
+    made = notebook.append_replay(decode_replay(replay_of(own.id)))
+    assert seen == [["finding", "replay"]]
+    assert (made.seq, made.author) == (2, ME.peer_id)
+    assert notebook.journal.journal.commits() == {own.id: "c" * 40}
+    assert notebook.seal(make_finding(BRIEF, 2, 2.0)).prev == made.id
 
 
 def test_a_record_of_another_brief_has_no_place_in_this_journals_topic(tmp_path, notebook):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-
 from samples import SURE, make_verdict
 
 from node.report.patch import config_text, text_diff

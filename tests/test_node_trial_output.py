@@ -47,6 +47,14 @@ def test_progress_becomes_a_curve_on_the_nodes_clock(events, clock, seen):
     assert seen[1].budget_seconds == 10.0
 
 
+def test_points_of_wanted_steps_are_kept_however_close_and_once(clock, seen):
+    events = TrialEvents(clock, 10.0, seen.append, frozenset({2, 5}))
+    for step in (1, 2, 2, 3, 5, 5, 6):
+        events.feed(progress(step))
+    assert [point.step for point in events.curve()] == [1, 2, 5, 6], "the last word counts, as ever"
+    assert [point.step for point in seen] == [1], "shown no more often for it"
+
+
 def test_a_line_may_come_in_pieces(events, seen):
     line = progress(3)
     for i in range(len(line)):

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import click
 import pytest
 from samples import TRACK
 from small_home import GPU, OTHER_ID, furnish
@@ -11,10 +13,14 @@ from small_lab import ALICE, BRIEF_BYTES, BRIEF_ID
 
 from gossip.identity import load_or_create
 from node import views
+from node.cli import look
 from node.home import Home, NoHome
 from node.journal import Journal, JournalError
+from node.sealed import SealedScore
 from node.views import NothingFound, open_archive
 from swarm.ledger import Entry
+from swarm.trial import Track
+from swarm.words import FindingId
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,9 @@ def test_status_of_the_topic_last_worked_on(archive, home):
         "running": False,
         "experiments": 3,
         "findings_known": 6,
-        "best": {"id": best.id, "val_bpb": 2.0},
+        "best": {"id": best.id, "val_bpb": 2.0, "score": archive.score(best)},
+        "noise": {"sd": 0.009, "dof": 100.0},
+        "drift": None,
         "peers": [],
         "addresses": ["/ip4/127.0.0.1/tcp/4001"],
         "training_share": 0.97,
@@ -162,6 +170,55 @@ def test_show_adds_what_was_changed_and_the_curve(archive):
     assert second["changes"] == {"width": 128}
     assert second["curve"] == [[0.5, 5.5], [9.0, 2.5]]
     assert {key: second[key] for key in views.log(archive)["findings"][1]} == views.log(archive)["findings"][1]
+
+
+@pytest.fixture
+def scored(home, tmp_path):
+    """A copy of the home in which the first finding and one of another track have sealed scores; and its findings."""
+    copy = Home(shutil.copytree(home.path, tmp_path / "scored"))
+    with open_archive(copy) as archive:
+        own = archive.ledger.entries(author=archive.me)
+    remember(copy, own[0].id, 2.2, 2.21)
+    remember(copy, "9" * 64, 1.0, 1.5, GPU)
+    return copy, own
+
+
+def remember(home: Home, finding: str, val_bpb: float, sealed_bpb: float, track: Track = TRACK) -> None:
+    journal = Journal(home.journal)
+    journal.remember_sealed(SealedScore(FindingId(finding), BRIEF_ID, track, val_bpb, sealed_bpb, 1.0))
+    journal.close()
+
+
+def test_one_milestone_of_a_track_is_no_drift(scored):
+    with open_archive(scored[0]) as archive:
+        assert views.status(archive)["drift"] is None
+
+
+def test_drift_of_two_milestones_and_what_show_says_of_each(scored):
+    home, own = scored
+    remember(home, own[1].id, 2.0, 2.0321)
+    with open_archive(home) as archive:
+        drift, shown = views.status(archive)["drift"], [views.show(archive, number)["sealed"] for number in "123"]
+        findings = json.dumps(views.log(archive)["findings"])
+    assert (drift["val_bpb"], drift["sealed_bpb"]) == (2.0, 2.0321)
+    assert (drift["first_gap"], drift["gap"], drift["growth"]) == pytest.approx((0.01, 0.0321, 0.0221))
+    assert drift["milestones"] == [{"id": own[n].id} | shown[n] for n in (0, 1)]
+    assert shown[2] is None  # no milestone
+    assert "sealed" not in findings
+    assert "2.0321" not in findings
+
+
+def test_a_terminal_shows_drift_in_one_line(scored, capsys):
+    home, own = scored
+    remember(home, own[1].id, 2.0, 2.0321)
+
+    def shown(command: click.Command, *arguments: str) -> list[str]:
+        command.main([*arguments, "--home", str(home.path)], standalone_mode=False)
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    assert "sealed 2.0321 (validation 2.0000; gap +0.0321, first milestone +0.0100)" in shown(look.status)
+    assert "sealed 2.2100 (validation 2.2000; gap +0.0100)" in shown(look.show, "1")
+    assert not any("sealed" in line for line in (*shown(look.show, "3"), *shown(look.log), *shown(look.leaderboard)))
 
 
 def test_diff_of_two_findings_and_of_one_with_itself(archive):

@@ -11,6 +11,7 @@ from gossip.refusal import GossipError
 from node.app import UsageError
 from node.cli.launch import join, launch
 from node.cli.look import branches, diff, leaderboard, log, show, status, ticket
+from node.cli.replay import replay
 from node.cli.topic import topic
 from node.cli.trouble import doctor
 from node.home import NoHome
@@ -24,7 +25,7 @@ def swarm() -> None:
     """A peer-to-peer swarm of research agents. Start with: swarm launch"""
 
 
-for command in (launch, join, ticket, status, leaderboard, branches, log, show, diff, topic, doctor):
+for command in (launch, join, ticket, status, leaderboard, branches, log, show, diff, replay, topic, doctor):
     swarm.add_command(command)
 
 

@@ -41,6 +41,61 @@ def bpb(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
+def sealed_words(sealed: views.Json, first_gap: float | None = None) -> str:
+    """Both numbers of a milestone and their distance. The same digits for all, so that a reader can subtract."""
+    first = "" if first_gap is None else f", first milestone {first_gap:+.4f}"
+    return f"{bpb(sealed['sealed_bpb'])} (validation {bpb(sealed['val_bpb'])}; gap {sealed['gap']:+.4f}{first})"
+
+
+def score_words(score: views.Json | None) -> str:
+    """'1.4321 ±0.0090 val_bpb, 3 trials': where the mean of five fresh runs should lie, 19 times in 20."""
+    if score is None:
+        return ""
+    many = f", {score['trials']} trials" if score["trials"] > 1 else ", one trial"
+    return f"{score['mean']:.4f} ±{score['interval']:.4f} val_bpb{many}"
+
+
+def verdict_rows(finding: views.Json) -> list[tuple[str, str]]:
+    """The score, what it was compared with, and what both say."""
+    rows = [("score", score_words(finding["score"]))] if finding["score"] else []
+    for label, trials in (("trials", finding["trials"]), ("parent again", finding["parent_trials"])):
+        rows += [(label, ", ".join(map(trial_words, trials)))] if trials else []
+    if finding["effect"] is not None:
+        apart, chance = abs(finding["effect"]), 100 * finding["p_better"]
+        word = "better" if finding["effect"] > 0 else "worse"
+        rows.append(
+            (
+                "effect",
+                f"{apart:.4f} ±{finding['interval']:.4f} {word} than its parent; chance of better {chance:.1f} %",
+            )
+        )
+    follows = "" if finding["verdict_follows"] else "  (does not follow from the numbers it carries)"
+    simpler = ", simpler than its parent" if finding["simpler"] else ""
+    return [*rows, ("verdict", f"{finding['verdict']}{simpler}{follows}"), ("standing", finding["standing"])]
+
+
+def trial_words(trial: views.Json) -> str:
+    words = bpb(trial["val_bpb"]) or trial["outcome"]
+    return words if trial["condition"] == "steady" else f"{words} ({trial['condition']}, does not count)"
+
+
+def noise_words(noise: views.Json) -> str:
+    return f"{noise['sd']:.4f} from one trial to the next (standard deviation, worth {noise['dof']:.0f} repeats)"
+
+
+def replay_words(replay: views.Json) -> str:
+    """Somebody's own trial of a finding, in a few words."""
+    who, steps = replay["node_name"] or short(replay["peer"]), replay["steps"]
+    if steps is not None:
+        agrees, apart = replay["curve_agrees"], replay["curve_deviation"]
+        came_to = f"first {steps} steps" + ("" if apart is None else f", curve at most {apart:.2g} nats apart")
+    else:
+        agrees = replay["agrees"] if replay["agrees"] is not None else replay["outcome_agrees"]
+        came_to = bpb(replay["val_bpb"]) or replay["outcome"]
+    word = "" if agrees is None else ": agrees" if agrees else ": does not agree"
+    return f"{came_to} by {who}{word}"
+
+
 def print_fact(label: str, value: object) -> None:
     """One line, however long: what is copied from a terminal should be whole."""
     Console().print(Text(f"{label:<15} ", style="dim").append(clean(str(value), 1000), style="default"), soft_wrap=True)
@@ -62,7 +117,7 @@ def status(home: Home, topic: str | None, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    best = facts["best"]
+    best, drift = facts["best"], facts["drift"]
     share = facts["training_share"]
     rows: list[tuple[str, str]] = [
         ("node", f"{facts['name']}  {facts['peer_id']}"),
@@ -72,7 +127,9 @@ def status(home: Home, topic: str | None, as_json: bool) -> None:
         ("sandbox", facts["sandbox"] or ""),
         ("proposer", facts["proposer"] or ""),
         ("experiments", f"{facts['experiments']} own, {facts['findings_known']} known in the swarm"),
-        ("best", f"{best['val_bpb']:.4f} val_bpb  (finding {short(best['id'])})" if best else "none yet"),
+        ("best", f"{score_words(best['score'])}  (finding {short(best['id'])})" if best else "none yet"),
+        ("noise", noise_words(facts["noise"]) if facts["noise"] else ""),
+        *([("sealed", sealed_words(drift, drift["first_gap"]))] if drift else []),
         ("training", f"{share:.1%} of the time" if share is not None else ""),
         ("peers", ", ".join(short(peer) for peer in facts["peers"]) or "none"),
         ("results", f"{facts['results_repository']}  branch {facts['branch']}"),
@@ -144,7 +201,14 @@ def ranking(entries: list[views.Json]) -> Table:
     made.add_column("what", ratio=1)
     for entry in entries:
         name = entry["node_name"] or short(entry["peer"])
-        cells = (entry["rank"], bpb(entry["val_bpb"]), name, f"#{entry['number']}", entry["verdict"], entry["standing"])
+        cells = (
+            entry["rank"],
+            f"{bpb(entry['val_bpb'])} ±{entry['interval']:.4f}",
+            name,
+            f"#{entry['number']}",
+            entry["verdict"],
+            entry["standing"],
+        )
         made.add_row(*row(*cells, entry["description"]))
     return made
 
@@ -197,9 +261,11 @@ def show(home: Home, topic: str | None, as_json: bool, finding: str) -> None:
     if as_json:
         print_json(facts)
         return
-    for key in ("id", "peer", "number", "title", "outcome", "reason", "val_bpb", "effect", "verdict", "standing"):
+    for key in ("id", "peer", "number", "title", "outcome", "reason"):
         if facts.get(key) not in (None, ""):
             print_fact(key, facts[key])
+    for label, words in verdict_rows(facts):
+        print_fact(label, words)
     for key in ("operator", "proposer", "rationale", "parent", "inspirations", "hardware_class", "budget_seconds"):
         value = facts.get(key)
         if value not in (None, "", []):
@@ -208,8 +274,12 @@ def show(home: Home, topic: str | None, as_json: bool, finding: str) -> None:
     for key in ("seed", "steps", "tokens", "parameters", "seconds", "started_at", "commit"):
         if facts.get(key) is not None:
             print_fact(key, facts[key])
+    if facts["sealed"]:
+        print_fact("sealed", sealed_words(facts["sealed"]))
     changed = ", ".join(f"{key} = {value}" for key, value in facts["changes"].items()) or "nothing"
     print_fact("changed", changed)
+    for replay in facts["replays"]:
+        print_fact("replay", replay_words(replay))
 
 
 @click.command()

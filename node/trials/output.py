@@ -111,7 +111,9 @@ class TrialEvents:
             return
         self.steps, self.tokens = step, _count(fields.get("tokens"), self.tokens)
         seconds = self._clock() - self._started
-        point = CurvePoint(step=step, seconds=round(seconds, 3), train_loss=loss)
+        share = _number(fields.get("progress"))
+        progress = share if share is not None and 0 <= share <= 1 else None
+        point = CurvePoint(step=step, seconds=round(seconds, 3), train_loss=loss, progress=progress)
         if self._points and seconds - self._points[-1].seconds < self._gap_seconds:
             if step not in self._wanted:
                 self._held = point

@@ -41,7 +41,7 @@ __all__ = ["Job", "LocalTrainer", "Progress", "Trainer", "TrainerError", "TrialR
 # times slower when somebody else uses a core (docs/log.md, 2026-11-21): an owner who comes back must not cost a night.
 SPIN_COUNT = "3000"
 PACE = "pace.json"
-PACE_ROOM = 4  # times the budget, for as many steps on a slower machine. A power of two: progress stays the same number
+PACE_ROOM = 4  # times the budget, for as many steps on a slower machine; a guess
 MEASURE_SECONDS = 60.0  # at least, for a busy machine; a trial's measurement may also take half as long as its budget
 
 
@@ -56,9 +56,8 @@ class Job:
     # Measured below this, where the branch stands: scored on the sealed shard, too. None: never; inf: if measured.
     milestone_below: float | None = None
     max_steps: int | None = None  # of a replay by steps: so many, at the pace of the first run
-    pace: tuple[
-        tuple[int, float], ...
-    ] = ()  # that run's curve: step and seconds; what it reports at, this one does too
+    # How far that run's schedule was at which step, 0 to 1; what it reported at, this one does too.
+    pace: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ class LocalTrainer:
         (folder / "train.py").write_bytes(_encoded(job.source))
         (folder / "config.json").write_text(json.dumps(job.config))
         if job.pace:
-            (folder / PACE).write_text(json.dumps([[step, PACE_ROOM * seconds] for step, seconds in job.pace]))
+            (folder / PACE).write_text(json.dumps(job.pace))
         (folder / "scratch").mkdir()  # all it may write to: safetensors writes a file of another name and renames it
         return folder
 
