@@ -9,7 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test check bench-eval bench-sandbox format setup setup-dev clean
+.PHONY: launch join test check bench-eval bench-sandbox bench-train bench-verdict format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test                set up, then run the tests"
 	@echo "make check               ruff, pyright rules (basedpyright), import rules"
 	@echo "make bench-eval          what measuring a trial costs; bench-sandbox: what confining it costs"
+	@echo "make bench-train         train.py beside nanoGPT's recipe; bench-verdict: the verdict, simulated"
 	@echo "make setup               only set up .venv; then use .venv/bin/swarm"
 
 launch: setup
@@ -36,7 +37,7 @@ check: setup-dev
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-bench-eval bench-sandbox: bench-%: setup-dev
+bench-eval bench-sandbox bench-train bench-verdict: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$*.py $(ARGS)
 
 format: setup-dev

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import NormalDist, fmean
+from statistics import NormalDist, fmean, median, variance
 
 from pydantic import Field
 
@@ -21,6 +21,8 @@ from swarm.words import Decision, Frozen, Outcome
 MAX_MARKED = 2  # contended or throttled trials of one side that are run again, until the rest is left as it is
 RERUN_SEEDS = 5  # an interval says where the mean of so many fresh runs should lie
 CONFIDENCE = 0.95
+MANY_GROUPS = 5  # from so many repeated things on, one that spreads unlike the others is told from them
+OUTLYING = 36.0  # variance over the median one: 4 standard deviations for things run twice
 _NORMAL = NormalDist()
 
 
@@ -58,13 +60,17 @@ def prior_noise(acceptance: Acceptance) -> Noise:
 
 
 def pooled_noise(groups: Iterable[Sequence[float]], prior: Noise) -> Noise:
-    """Noise from repeats of the same things: squared distances to each thing's own mean, together with the prior's."""
-    squares, dof = prior.sd**2 * prior.dof, prior.dof
-    for group in groups:
-        if len(group) > 1:
-            mean = fmean(group)
-            squares += math.fsum((score - mean) ** 2 for score in group)
-            dof += len(group) - 1
+    """Noise from repeats of the same things: variance of each about its own mean, together with the prior's.
+
+    A thing far less stable than the others (one seed of it diverged) counts no more than the most unstable that still
+    looks like them: it says much about itself, and little about the noise of what is compared next.
+    """
+    spreads = [(variance(group), len(group) - 1) for group in groups if len(group) > 1]
+    most = math.inf
+    if len(spreads) >= MANY_GROUPS:
+        most = OUTLYING * max(median(spread for spread, _ in spreads), prior.sd**2)
+    dof = prior.dof + sum(free for _, free in spreads)
+    squares = prior.sd**2 * prior.dof + math.fsum(min(spread, most) * free for spread, free in spreads)
     return Noise(math.sqrt(squares / dof), dof)
 
 

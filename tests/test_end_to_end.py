@@ -47,7 +47,9 @@ def check_branch(home: Path) -> list[dict[str, object]]:
         files = {Path(n).name for n in git(home, "ls-tree", "--name-only", branch, folder + "/").split()}
         assert files >= RUN_FILES, f"{folder} lacks {RUN_FILES - files}"
         result = json.loads(git(home, "show", f"{branch}:{folder}/result.json"))
-        assert {**result, "commit": finding["commit"], "standing": finding["standing"]} == finding
+        of_today = {key: finding[key] for key in ("commit", "standing", "score", "verdict_follows")}
+        assert finding["verdict_follows"]
+        assert {**result, **of_today} == finding
     return findings
 
 
@@ -172,7 +174,7 @@ def test_a_dead_bootstrap_is_said_once_and_research_goes_on(topic, tmp_path):
 def test_a_language_model_proposes_config_and_code(topic, tmp_path):
     replies = [
         answer_config({"norm": "rmsnorm"}),
-        answer_code("COOLDOWN_FRACTION = 0.5", "COOLDOWN_FRACTION = 0.4"),
+        answer_code("MUON_MOMENTUM = 0.95", "MUON_MOMENTUM = 0.9"),
         answer_config({"batch_size": 8}),
     ]
     home = tmp_path / "home"

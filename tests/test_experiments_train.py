@@ -16,6 +16,7 @@ from safetensors.torch import save_model
 
 from node.trials.evaluator import read_shard
 from node.trials.scoring import Sheet, Windows, bits_per_byte, nats_of
+from node.trials.weights import MAX_WEIGHTS_BYTES
 from swarm.brief import MAX_SOURCE_BYTES
 from swarm.space import ChoiceParameter, SearchSpace
 
@@ -110,6 +111,8 @@ MIXTURES = [
     {"heads": 8, "positions": "rope", "width": 32, "qk_norm": True},
     {"context": 512, "batch_size": 16, "positions": "rope"},  # fused attention, several forward passes a step
     {"optimizer": "muon", "activation": "swiglu", "tied_embeddings": True, "depth": 2, "norm": "rmsnorm"},
+    {"optimizer": "muon", "ngram_order": 3, "init": "zero_output", "gradient_clip": 0.1, "dropout": 0.1},
+    {"ngram_order": 4, "context": 64, "embedding_norm": True, "embedding_residual": True, "token_shift": True},
     {"dropout": 0.4, "gradient_clip": 0.5, "weight_decay": 0.5, "warmup_fraction": 0.3, "schedule": "trapezoid"},
 ]
 
@@ -125,7 +128,14 @@ def test_every_option_trains(tmp_path, shard, monkeypatch, capsys, change):
     assert (tmp_path / "weights.safetensors").stat().st_size >= 4 * events[0]["parameters"]
 
 
-@pytest.mark.parametrize("change", [{}, {"optimizer": "muon", "dropout": 0.1, "positions": "rope"}])
+REPEATABLE = [
+    {},
+    {"optimizer": "muon", "dropout": 0.1, "positions": "rope"},
+    {"optimizer": "muon", "ngram_order": 4, "token_shift": True, "embedding_residual": True},
+]
+
+
+@pytest.mark.parametrize("change", REPEATABLE)
 def test_same_seed_and_steps_give_bitwise_the_same_measurement(tmp_path, shard, monkeypatch, capsys, change):
     scores = []
     for seed in (5, 5, 6):
@@ -133,6 +143,25 @@ def test_same_seed_and_steps_give_bitwise_the_same_measurement(tmp_path, shard, 
         scores.append(measured(tmp_path))
     assert scores[0] == scores[1]
     assert scores[0] != scores[2]
+
+
+def test_a_run_by_the_clock_is_repeated_by_its_pace(tmp_path, shard, monkeypatch, capsys):
+    """What the first run reported of its schedule is enough to take the same steps again, on a machine of any speed."""
+    ticks = itertools.count(1)  # every look takes a twentieth of a second: a report about each sixth step
+    config = {**TINY, "schedule": "cosine", "warmup_fraction": 0.3}
+    with monkeypatch.context() as slow:
+        slow.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 20))
+        _, events = run_train(tmp_path, shard, slow, capsys, config, steps=None, seconds=6.0)
+    first = {event["step"]: event for event in events if event["event"] == "progress"}
+    pace = tmp_path / "pace.json"
+    pace.write_text(json.dumps([[step, event["progress"]] for step, event in first.items()]))
+    steps = max(first)
+    _, events = run_train(tmp_path, shard, monkeypatch, capsys, config, "--pace", str(pace), steps=steps)
+    again = {event["step"]: event for event in events if event["event"] == "progress"}
+    assert again.keys() == first.keys()
+    for step, event in again.items():
+        assert event["progress"] == pytest.approx(first[step]["progress"])
+        assert event["train_loss"] == pytest.approx(first[step]["train_loss"], abs=2e-3)
 
 
 def test_loss_falls_on_a_small_text(tmp_path, shard, monkeypatch, capsys):
@@ -183,7 +212,8 @@ def test_a_shard_shorter_than_the_context_is_one_sentence(tmp_path, shard, monke
 
 def test_schedules():
     def factor(schedule, progress, warmup=0.0):
-        return train.learning_rate_factor({"schedule": schedule, "warmup_fraction": warmup}, progress)
+        config = {"schedule": schedule, "warmup_fraction": warmup, "cooldown_fraction": 0.5}
+        return train.learning_rate_factor(config, progress)
 
     assert factor("constant", 0.99) == 1
     assert factor("linear", 0.25) == 0.75
@@ -261,3 +291,126 @@ def test_a_vocabulary_above_256_is_two_bytes_a_token(tmp_path, monkeypatch, caps
     status, _ = run_train(tmp_path, shard, monkeypatch, capsys, TINY, "--vocab-size", "300")
     assert status == 0
     assert read_shard(shard, 300).max() == 299
+
+
+BEST = json.loads((ROOT / "configs/best/cpu.json").read_text())
+CAUSAL = [
+    {},
+    {"positions": "rope", "qk_norm": True, "tied_embeddings": True},
+    {"ngram_order": 4, "token_shift": True, "embedding_residual": True, "embedding_norm": True, "norm": "plain"},
+    {"activation": "swiglu", "norm": "rmsnorm", "logit_softcap": 15.0},
+]
+
+
+def shaken(config):
+    """A model whose every weight counts, also those that begin at zero."""
+    torch.manual_seed(0)
+    model = train.build_model(config, 256).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+@pytest.mark.parametrize("change", CAUSAL)
+@torch.inference_mode()
+def test_no_logit_knows_a_later_token_or_another_window(monkeypatch, change):
+    monkeypatch.setattr(train, "CPU_DTYPE", torch.float32)
+    model = shaken({**TINY, **change})
+    tokens = torch.from_numpy(TOKENS[:128].astype(np.int64)).view(4, 32)
+    logits = model(tokens)
+    for length in (1, 7, 31):
+        torch.testing.assert_close(model(tokens[:1, :length]), logits[:1, :length], rtol=1e-3, atol=1e-4)
+    changed = tokens.clone()
+    changed[:, 20] += 1
+    moved = (model(changed) - logits).abs().amax(dim=(0, 2))
+    assert moved[:20].max() == 0
+    assert moved[20:].min() > 1e-5
+
+
+def test_the_shipped_best_config_is_inside_the_space_and_trains(tmp_path, shard, monkeypatch, capsys):
+    assert SPACE.normalise(BEST) == BEST
+    status, events = run_train(tmp_path, shard, monkeypatch, capsys, BEST, steps=2)
+    assert status == 0
+    assert events[0]["parameters"] * 4 < MAX_WEIGHTS_BYTES
+
+
+def test_the_largest_weights_stay_below_what_is_measured():
+    largest = {"depth": 8, "width": 384, "activation": "gelu", "context": 512, "ngram_order": 6, "ngram_rows": 32768}
+    with torch.device("meta"):
+        model = train.build_model({**SETTINGS["base"], **largest}, 256)
+    assert 0.95 * MAX_WEIGHTS_BYTES < 4 * sum(weight.numel() for weight in model.parameters()) < MAX_WEIGHTS_BYTES
+
+
+def test_lanes_share_a_batch_and_come_to_the_same_gradient(monkeypatch):
+    monkeypatch.setattr(train, "CPU_DTYPE", torch.float32)
+    config = {**TINY, "ngram_order": 3}
+    tokens = torch.from_numpy(TOKENS[: 4 * 33].astype(np.int64)).view(4, 33)
+    gradients = []
+    for lanes in (1, 2):
+        torch.manual_seed(0)
+        model = train.build_model(config, 256)
+        _, stacks = train.make_optimizers(model, config, torch.device("cpu"))
+        worker = train.Worker(model, stacks, torch.device("cpu"), lanes)
+        loss = worker.add_gradients(tokens.split(4 // lanes), tokens[:, 1:].numel(), first=True)
+        assert loss == pytest.approx(math.log(256), rel=0.5)
+        gradients.append([*(stack.gradient for stack in stacks), model.ngrams.table.grad.to_dense()])
+    for one, two in zip(*gradients, strict=True):
+        assert one.abs().max() > 0
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-7)
+
+
+def test_rows_that_were_not_looked_up_stay_and_rare_ones_move_most():
+    table = torch.nn.Parameter(torch.zeros(4, 2))
+    optimizer = train.SparseAdagrad(table, learning_rate=0.1)
+    for rows in ([0, 1], [0], [0, 0]):
+        table.grad = torch.sparse_coo_tensor([rows], torch.ones(len(rows), 2), (4, 2), check_invariants=True)
+        optimizer.step(1.0)
+    assert table[1].tolist() == pytest.approx([-0.1, -0.1])
+    assert table[0].tolist() == pytest.approx([-0.1 * (1 + 2**-0.5 + 2 / 6**0.5)] * 2)
+    assert table[2:].abs().max() == 0
+    assert table.grad is None
+
+
+def test_squared_relu_has_the_gradient_of_its_definition():
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(train.SquaredRelu.apply(x), torch.relu(x).square())
+    assert torch.autograd.gradcheck(train.SquaredRelu.apply, (x + 0.01).detach().requires_grad_())
+
+
+def test_where_no_compiler_can_run_the_model_stays_as_it_is(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(train.torch, "compile", lambda _: refuse)
+    model = train.build_model(TINY, 256)
+    tokens = torch.zeros(1, 32, dtype=torch.long)
+    assert train.compile_if_possible(model, tokens) is False
+    assert model(tokens).shape == (1, 32, 256)
+
+
+def test_what_compiles_is_used_and_leaves_no_gradient(monkeypatch):
+    monkeypatch.setattr(train.torch, "compile", lambda predict: lambda x: predict(x) + 1)
+    model = train.build_model(TINY, 256)
+    tokens = torch.zeros(1, 32, dtype=torch.long)
+    before = model(tokens)
+    assert train.compile_if_possible(model, tokens) is True
+    torch.testing.assert_close(model(tokens), before + 1)
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"), [("NVIDIA L40S", 362e12), ("NVIDIA L4", 121e12), ("NVIDIA H100 80GB HBM3", 989e12), ("X", None)]
+)
+def test_the_peak_of_a_device_goes_by_its_name(monkeypatch, name, peak):
+    monkeypatch.setattr(train.torch.cuda, "get_device_name", lambda _: name)
+    assert train.peak_flops(torch.device("cuda")) == peak
+    assert train.peak_flops(torch.device("cpu")) is None
+
+
+def test_flops_are_six_for_each_weight_that_multiplies_and_attention():
+    config = {**TINY, "width": 64, "depth": 2}
+    blocks, head, attention = 2 * 12 * 64 * 64, 256 * 64, 12 * 2 * 64 * 32
+    for tied in (False, True):
+        model = train.build_model({**config, "tied_embeddings": tied}, 256)
+        assert train.model_flops_per_token(model, config) == 6 * (blocks + head) + attention

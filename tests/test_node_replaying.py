@@ -94,7 +94,10 @@ REFUSED = {
     "a curve of nothing": (made(curve=(CurvePoint(step=0, seconds=0.0, train_loss=1.0),)), 5, bench(), "no loss curve"),
     "a curve back in steps": (made(curve=CURVE[::-1]), 5, bench(), "runs backwards"),
     "a curve back in time": (
-        made(curve=(CURVE[1], CurvePoint(step=30, seconds=9.0, train_loss=1.0, progress=0.0))), 25, bench(), "runs backwards",
+        made(curve=(CURVE[1], CurvePoint(step=30, seconds=9.0, train_loss=1.0, progress=0.0))),
+        25,
+        bench(),
+        "runs backwards",
     ),
     "a script without pace": (made(source="print()\n"), 5, bench(), "has no --pace"),
     "a stranger's code": (made(), None, bench(NOTHING_HOLDS), "brings a stranger's code of its own, and no sandbox"),

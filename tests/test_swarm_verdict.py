@@ -139,6 +139,19 @@ def test_noise_is_pooled_over_repeats_of_the_same_thing():
     assert noise == Noise(pytest.approx(math.sqrt((2 * 1 + 2 + 6) / 5)), 5.0)
 
 
+def test_one_thing_that_diverged_with_a_seed_does_not_drown_the_noise_of_all_others():
+    steady = [(1.0, 1.01), (2.0, 2.02), (1.5, 1.51), (1.7, 1.71), (1.8, 1.82)]
+    prior = prior_noise(RULE)
+    clean, with_one = pooled_noise(steady, prior), pooled_noise([*steady, (1.6, 8.0)], prior)
+    assert clean.sd < with_one.sd < 3 * clean.sd
+    assert with_one.dof == clean.dof + 1
+
+
+def test_of_few_things_nobody_can_say_which_is_the_odd_one():
+    noise = pooled_noise([(1.0, 1.0), (1.6, 8.0)], Noise(1.0, 2.0))
+    assert noise == Noise(pytest.approx(math.sqrt((2 + 6.4**2 / 2) / 4)), 4.0)
+
+
 def test_scores_agree_within_the_noise_of_their_means():
     assert agree((2.0,), (2.02,), NOISE, RULE)
     assert not agree((2.0,), (2.03,), NOISE, RULE)

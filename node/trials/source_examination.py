@@ -17,10 +17,14 @@ _COMMAND = [sys.executable, "-I", "-S", str(Path(source_text.__file__).resolve()
 UNREADABLE = "it cannot be parsed within limits"
 
 
-async def examine(source: bytes, shipped: Carried) -> str:
+async def examine(source: bytes, shipped_source: bytes) -> str:
     """Why this source is not run, empty when it may be."""
     with trio.move_on_after(PARSE_SECONDS):
         done = await trio.run_process(_COMMAND, stdin=source, capture_stdout=True, capture_stderr=True, check=False)
         if done.returncode == 0:
-            return source_text.refusal(Carried(*json.loads(done.stdout)), shipped)
+            shipped = source_text.count(shipped_source)
+            carried = Carried(*json.loads(done.stdout))
+            return source_text.refusal(carried, shipped) or await trio.to_thread.run_sync(
+                source_text.too_new, source, shipped_source
+            )
     return UNREADABLE

@@ -1,6 +1,6 @@
 """How much text a source could carry along: what a training script must not bring with it is the validation text.
 
-Owns the count and its limit. A script with the text of the validation shard in its strings, comments or names would
+Owns the counts and their limits. A script with the text of the validation shard in its strings, comments or names would
 score well without having learned it. Run as a program it reads a source on standard input and prints the counts, under
 limits, because a source can be made so that parsing it needs all memory there is. Standard library only: it starts in
 30 ms.
@@ -9,6 +9,7 @@ limits, because a source can be made so that parsing it needs all memory there i
 import ast
 import io
 import json
+import lzma
 import resource
 import sys
 import tokenize
@@ -16,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 EXTRA_BYTES = 4096  # beyond what the shipped script has: room for a rewritten model with its comments, not for a text
+NEW_BYTES = 4096  # packed, next to the shipped script: honest rewrites have at most 1,800 (tests/redteam)
 PARSE_MEMORY_BYTES = 2**30
 
 
@@ -48,6 +50,27 @@ def refusal(carried: Carried, shipped: Carried) -> str:
         if more > EXTRA_BYTES:
             return f"its {kind} hold {more} bytes more than the shipped script's; {EXTRA_BYTES} are accepted"
     return ""
+
+
+def news(source: bytes, shipped: bytes) -> int:
+    """Bytes that are left of a source when it is packed by someone who knows the shipped script.
+
+    However text is hidden in it, in the order of names, in digits or in white space: it is not much more than this.
+    LZMA and not deflate, whose memory of 32 KB ends inside a script that has become longer at its beginning.
+    """
+    return _packed(shipped + source) - _packed(shipped)
+
+
+def _packed(source: bytes) -> int:
+    return len(lzma.compress(source, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 9}]))
+
+
+def too_new(source: bytes, shipped: bytes) -> str:
+    """Why a source is not run, empty when it may be."""
+    new = news(source, shipped)
+    return (
+        f"it holds {new} bytes of news next to the shipped script; {NEW_BYTES} are accepted" if new > NEW_BYTES else ""
+    )
 
 
 def _constant_bytes(value: object) -> int:

@@ -17,7 +17,6 @@ import trio
 
 from node.sandbox.confinement import Confinement
 from node.sandbox.spec import Access
-from node.trials import source_text
 from node.trials.answering import BadAnswer
 from node.trials.conditions import Conditioned, Conditions, Sample
 from node.trials.ending import Ending, disk_problem, problem
@@ -170,7 +169,7 @@ class LocalTrainer:
         source = _encoded(job.source)
         if source != self._shipped and not self._confinement.code_may_change:
             return "its train.py is not the shipped one, and nothing here could hold it; see `swarm doctor`"
-        return "" if source == self._shipped else await examine(source, source_text.count(self._shipped))
+        return "" if source == self._shipped else await examine(source, self._shipped)
 
     def _environment(self) -> dict[str, str]:
         """What a script may see of ours: where programs, libraries and GPUs are; no keys, no settings of the user."""

@@ -1,15 +1,10 @@
-"""Honest training scripts that look unusual: other precisions, quantised weights, dropout. None may be refused."""
+"""Honest training scripts that look unusual. None may be refused."""
 
-from candidates import GO, SHIPPED, TABLE, answers
+from node.trials.scoring import PREFIX_SAMPLES
+from redteam import configs, layers, mixers, running
+from redteam.candidates import GO, TABLE, answers
+from redteam.laboratory import SHIPPED, TINY, Brought
 
-_LINEAR = "        return F.linear(x, self.weight.flatten(0, 1).to(x.dtype))\n"
-_INT8 = """
-        weight = self.weight.flatten(0, 1)
-        if not self.training:  # scales of one number a tensor, of the activations too, as dynamic quantisation has them
-            s, t = weight.abs().max() / 127, x.abs().max().float() / 127 + 1e-9
-            return F.linear((x / t).round().clamp(-127, 127) * t, (weight / s).round().to(x.dtype) * s.to(x.dtype))
-        return F.linear(x, weight.to(x.dtype))
-"""
 _QUANTISED = """
 class Model(torch.nn.Module):
     def __init__(self):
@@ -20,8 +15,8 @@ class Model(torch.nn.Module):
             self.small = [torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(self.table), {torch.nn.Linear})]
         return self.small[0](one_hot(tokens))
 """
-assert SHIPPED.count(_LINEAR) == 1
-HONEST = {
+# As whole trials: trained by the clock.
+TRAINED = {
     "a table": TABLE + GO,
     "a table in bfloat16": answers("return self.table.bfloat16()[tokens]"),
     "a table in float16 on a smaller scale": answers("return self.table.half()[tokens].float() * 0.98"),
@@ -29,8 +24,27 @@ HONEST = {
     .replace("model.table.data =", "model.table.weight.data =")
     .replace("keepdims=True))).float()", "keepdims=True)).T.copy()).float()"),
     "shipped": SHIPPED,
-    "shipped in float32": SHIPPED.replace("CPU_DTYPE = torch.bfloat16 if", "CPU_DTYPE = torch.float32 if"),
-    "shipped in bfloat16": SHIPPED.replace("if cpu_has_bfloat16() else torch.float32", "if True else torch.float32"),
-    "shipped in int8": SHIPPED.replace(_LINEAR, _INT8),
+    "shipped in float32": running.PRECISIONS["float32"],
+    "shipped in bfloat16": running.PRECISIONS["bfloat16"],
+    "shipped in int8": running.PRECISIONS["int8 weights and activations by token"],
     "shipped with dropout": SHIPPED,
 }
+# Measured alone: trained for some steps. Short windows, so that as many as a node asks again cost little.
+EDIT = {**TINY, "context": 16, "batch_size": 16, "learning_rate": 2e-2}
+
+
+def edits(sources: dict[str, str]) -> dict[str, Brought]:
+    return {name: Brought(source, EDIT, steps=40, windows=PREFIX_SAMPLES) for name, source in sources.items()}
+
+
+GROUPS: dict[str, dict[str, Brought]] = {
+    "attention": edits(mixers.ATTENTIONS),
+    "other mixing": edits(mixers.MIXERS),
+    "layers": edits(layers.FEEDS | layers.NORMS),
+    "embeddings and heads": edits(layers.EMBEDDINGS | layers.HEADS),
+    "precision": edits(running.PRECISIONS),
+    "computation": edits(running.COMPUTING),
+    "training": edits(running.TRAINING),
+    "configs": configs.points(),
+}
+MEASURED = {f"{group}: {name}": brought for group, members in GROUPS.items() for name, brought in members.items()}
