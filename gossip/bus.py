@@ -77,6 +77,10 @@ class Bus(Protocol):
         """Connect to a multiaddr with its peer id. Raises PeerUnreachable."""
         ...
 
+    def drop(self, peer: str) -> None:
+        """Close whatever connects us with a peer, soon. Nothing happens if nothing does."""
+        ...
+
     def peers(self) -> tuple[str, ...]:
         """Connected peers of the topic, sorted."""
         ...

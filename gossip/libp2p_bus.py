@@ -113,7 +113,8 @@ class Libp2pBus:
             return reply
         self._silent[peer] += 1
         if self._silent[peer] >= _SILENT_REQUESTS:
-            self._drop(peer)
+            self._counts["dropped_silent"] += 1
+            self.drop(peer)
         raise PeerUnreachable(f"peer {peer} did not answer within {REQUEST_SECONDS:.0f} s")
 
     async def dial(self, address: str) -> None:
@@ -132,6 +133,16 @@ class Libp2pBus:
             self._counts["dialled"] += 1
             return
         raise PeerUnreachable(f"no connection to {address} within {_DIAL_SECONDS:.0f} s")
+
+    def drop(self, peer: str) -> None:
+        async def close() -> None:
+            with trio.move_on_after(_CLOSE_SECONDS), suppress(Exception):
+                await self._swarm().close_peer(ID.from_base58(peer))
+
+        self._silent.pop(peer, None)
+        if self._nursery is not None and peer in self.connected():
+            self._counts["dropped"] += 1
+            self._nursery.start_soon(close)
 
     def peers(self) -> tuple[str, ...]:
         return self._peers
@@ -233,16 +244,6 @@ class Libp2pBus:
         if self._host is None:
             raise BusFailed("networking is not running")
         return swarm_of(self._host)
-
-    def _drop(self, peer: str) -> None:
-        async def close() -> None:
-            with trio.move_on_after(_CLOSE_SECONDS), suppress(Exception):
-                await self._swarm().close_peer(ID.from_base58(peer))
-
-        self._silent.pop(peer, None)
-        self._counts["dropped_silent"] += 1
-        if self._nursery is not None:
-            self._nursery.start_soon(close)
 
 
 def libp2p_bus_factory(

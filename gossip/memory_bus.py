@@ -142,6 +142,11 @@ class MemoryBus:
         if target.peer != self.peer_id:
             self._network.link(self.peer_id, target.peer)
 
+    def drop(self, peer: str) -> None:
+        if peer in self.connected():
+            self._counts["dropped"] += 1
+            self._network.unlink(self.peer_id, peer)
+
     def peers(self) -> tuple[str, ...]:
         others = ((peer, self._network.running(peer)) for peer in self.connected())
         return tuple(peer for peer, bus in others if bus is not None and bus.topic == self.topic)
