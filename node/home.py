@@ -6,6 +6,7 @@ results/        ordinary git repository with the branch of runs
 briefs/         briefs this home has worked on, by id
 corpora/        tokenized text, by topic
 scratch/        where trials run; emptied at start
+replays/        what `swarm replay` asks of the node that runs here
 state.json      what a running node last said of itself: for `swarm status` and friends
 """
 
