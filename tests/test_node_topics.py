@@ -111,7 +111,7 @@ def test_topic_file_overrides_the_shipped_configuration(own: Path) -> None:
         ("descripton = 'x'", r"unknown key 'descripton'; did you mean 'description'\?"),
         ("[split]\nvalidation_permille = 5", r"unknown key 'split\.validation_permille'; did you mean 'validation_per"),
         ("[budgets]\ncpus = 5", r"unknown key 'budgets\.cpus'; did you mean 'cpu'\?"),
-        ("[acceptance]\nsigma = 5", r"unknown key 'acceptance\.sigma'; known are drop_at, keep_at, .*z"),
+        ("[acceptance]\nsigma = 5", r"unknown key 'acceptance\.sigma'; known are noise_sd, .*z"),
         ("[space.width]\nkind = 'int'\nlo = 1\nhigh = 5", r"unknown key 'space\.width\.lo'; did you mean 'low'\?"),
         ("[split]\nvalidation_per_mille = 0", r"split\.validation_per_mille = 0 is refused: .*greater than"),
         ("[budgets]\ncpu = -1", r"budgets\.cpu = -1 is refused"),
