@@ -9,16 +9,20 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test check bench-eval bench-sandbox bench-train bench-verdict format setup setup-dev clean
+.PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make launch [ARGS=...]   set up, then start a node on the default topic"
 	@echo "make join TICKET=...     set up, then join the swarm of a ticket"
 	@echo "make test                set up, then run the tests"
+	@echo "make test-long           set up, then run what takes long: faults among many real processes"
 	@echo "make check               ruff, pyright rules (basedpyright), import rules"
 	@echo "make bench-eval          what measuring a trial costs; bench-sandbox: what confining it costs"
 	@echo "make bench-train         train.py beside nanoGPT's recipe; bench-verdict: the verdict, simulated"
+	@echo "make bench-gossip        findings between 20 processes; bench-blob, bench-traffic, bench-faults: the rest of the network"
+	@echo "make bench-proposers     who has the best ideas, on a made-up surface"
+	@echo "make fuzz                a million hostile byte strings"
 	@echo "make setup               only set up .venv; then use .venv/bin/swarm"
 
 launch: setup
@@ -30,6 +34,9 @@ join: setup
 test: setup-dev
 	$(BIN)/python -m pytest $(ARGS)
 
+test-long: setup-dev
+	$(BIN)/python -m pytest -m long $(ARGS)
+
 check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,8 +44,11 @@ check: setup-dev
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-bench-eval bench-sandbox bench-train bench-verdict: bench-%: setup-dev
+bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$*.py $(ARGS)
+
+fuzz: setup-dev
+	nice -n 10 $(BIN)/python tests/fuzz/fuzz_wire.py $(ARGS)
 
 format: setup-dev
 	$(BIN)/ruff check --fix .

@@ -4,7 +4,7 @@ Survives a restart as JSON, so that nodes find each other again without a bootst
 """
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from random import Random
@@ -84,9 +84,12 @@ class AddressBook:
         if entry.failures >= _FORGET_AFTER_FAILURES and entry.source <= Source.PEER and entry.last_success == 0.0:
             del self._entries[address]
 
-    def due(self, now: float, busy: Collection[str], want: int) -> list[str]:
-        """Up to `want` addresses to dial, one of each peer that is not `busy` (connected or being dialled)."""
+    def due(
+        self, now: float, busy: Collection[str], want: int, admits: Callable[[str], bool] | None = None
+    ) -> list[str]:
+        """Up to `want` addresses to dial, one of each admitted peer that is not `busy` (connected or being dialled)."""
         ready = [e for e in self._entries.values() if e.peer not in busy and _is_due(e, now)]
+        ready = [e for e in ready if admits is None or admits(e.peer)]
         self._rng.shuffle(ready)
         ready.sort(key=lambda e: (e.failures > 0, -e.source, -e.last_success))
         chosen: dict[str, str] = {}
@@ -95,6 +98,11 @@ class AddressBook:
                 break
             chosen.setdefault(entry.peer, entry.address)
         return list(chosen.values())
+
+    def lost(self, now: float, busy: Collection[str]) -> list[str]:
+        """One address that worked once, of a peer that is not there any more: perhaps the network came apart."""
+        ready = [e for e in self._entries.values() if e.last_success > 0 and e.peer not in busy and _is_due(e, now)]
+        return [self._rng.choice(ready).address] if ready else []
 
     def is_due(self, address: str, now: float) -> bool:
         entry = self._entries.get(address)

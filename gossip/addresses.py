@@ -1,4 +1,5 @@
-"""The few multiaddrs this project uses, as text: /ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT, with or without /p2p/PEER.
+"""The few multiaddrs this project uses, as text: /ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT, with or without /p2p/PEER, and
+such an address with its peer as the relay of another: …/p2p/RELAY/p2p-circuit, with or without /p2p/PEER.
 
 Pure text rules; resolving and dialling are the bus's.
 """
@@ -11,6 +12,7 @@ from gossip.identity import public_key_of
 from gossip.refusal import GossipError
 
 MAX_ADDRESS_BYTES = 300  # a DNS name of 253 with its surroundings
+_CIRCUIT = "/p2p-circuit"
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*")
 
 
@@ -24,15 +26,24 @@ class Address:
     host: str
     port: int
     peer: str = ""  # peer id, "" when the address does not say
+    relay: str = ""  # the address of the relay; host and port are the relay's then
 
     @property
     def transport(self) -> str:
         """The address without its peer."""
-        return f"/{self.family}/{self.host}/tcp/{self.port}"
+        return f"{self.relay}{_CIRCUIT}" if self.relay else f"/{self.family}/{self.host}/tcp/{self.port}"
 
     @property
     def is_loopback(self) -> bool:
         return self.family in ("ip4", "ip6") and ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def is_global(self) -> bool:
+        return self.family not in ("ip4", "ip6") or ipaddress.ip_address(self.host).is_global
+
+    @property
+    def is_wildcard(self) -> bool:
+        return self.family in ("ip4", "ip6") and ipaddress.ip_address(self.host).is_unspecified
 
     def __str__(self) -> str:
         return f"{self.transport}/p2p/{self.peer}" if self.peer else self.transport
@@ -40,6 +51,9 @@ class Address:
 
 def parse_address(text: str) -> Address:
     """Raises AddressError."""
+    relay, circuit, target = text.partition(_CIRCUIT)
+    if circuit:
+        return _parse_circuit(text, relay, target)
     parts = text.split("/")
     head, host, tcp, port, *rest = parts[1:] if len(parts) >= 5 else ["", "", "", ""]
     peer = rest[1] if len(rest) == 2 and rest[0] == "p2p" else ""
@@ -71,6 +85,16 @@ def dialable(texts: "tuple[str, ...] | list[str]") -> tuple[str, ...]:
         except AddressError:
             continue
     return tuple(kept)
+
+
+def _parse_circuit(text: str, relay: str, target: str) -> Address:
+    if len(text) > MAX_ADDRESS_BYTES or _CIRCUIT in target:
+        raise _not_an_address(text)
+    via = parse_dialable(relay)
+    peer = target.removeprefix("/p2p/")
+    if target and (peer == target or public_key_of(peer) is None or peer == via.peer):
+        raise _not_an_address(text)
+    return Address(via.family, via.host, via.port, peer, str(via))
 
 
 def _host_fits(family: str, host: str) -> bool:

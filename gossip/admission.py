@@ -1,33 +1,26 @@
 """Who gets in: the checks between the network and the rest of the node. Pure: time is passed in, nothing is sent.
 
-Size, rate, duplicate, signature, brief; what the payload says is judged by the one who reads it. Memory is bounded
-whatever strangers send. Order matters: a forged frame costs its forwarder, never the author it names.
+Size, rate, duplicate, signature, brief, author; what the payload says is judged by the one who reads it. Memory is
+bounded whatever strangers send. Order matters: a forged frame costs its forwarder, never the author it names; nor does
+an author's old record cost the author, whoever sends it again.
 """
 
 import hashlib
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from gossip.budgets import Budgets, Rate
 from gossip.envelope import MAX_FRAME_BYTES, SIGNATURE_BYTES, Record, open_frame
 from gossip.refusal import Refusal, RefusalReason, Refused
 
 _CLOCK_AHEAD_MS = 10 * 60 * 1000  # guess: beyond this an author's clock is called wrong, and tolerated
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A token bucket: `burst` at once, `per_second` for ever."""
-
-    per_second: float
-    burst: float
-
 
 # Guesses with room: a node makes a record in a minute or so; a restart may send a night's worth at once, and what is
 # dropped here comes with the next catch-up.
 AUTHOR_RATE = Rate(per_second=20, burst=400)
 FORWARDER_RATE = Rate(per_second=200, burst=2000)
 _REMEMBERED_IDS = 20_000
-_REMEMBERED_PEERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +36,15 @@ class Admission:
         author_rate: Rate = AUTHOR_RATE,
         forwarder_rate: Rate = FORWARDER_RATE,
         remembered_ids: int = _REMEMBERED_IDS,
+        refuse_author: Callable[[str], Refusal | None] | None = None,
+        is_known: Callable[[Record], bool] | None = None,
     ) -> None:
+        """`refuse_author`: whose records are not taken, and why. `is_known`: whether the store has a record."""
         self.brief = brief
-        self._authors = _Buckets(author_rate)
-        self._forwarders = _Buckets(forwarder_rate)
+        self._refuse_author = refuse_author
+        self._is_known = is_known
+        self._authors = Budgets(author_rate)
+        self._forwarders = Budgets(forwarder_rate)
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._remembered_ids = remembered_ids
         self._counts: Counter[str] = Counter()
@@ -56,6 +54,8 @@ class Admission:
         try:
             self._check_unopened(frame, from_peer, now)
             record = self._open(frame)
+            if self._is_known is not None and self._is_known(record):
+                raise Refused(RefusalReason.KNOWN, f"record {record.id} is in the store")
             if not self._authors.take(record.author, now):
                 raise Refused(RefusalReason.RATE_OF_AUTHOR, f"{record.author} publishes too fast")
         except Refused as refused:
@@ -100,6 +100,9 @@ class Admission:
         record = open_frame(frame)
         if record.brief != self.brief:
             raise Refused(RefusalReason.WRONG_BRIEF, f"record belongs to brief {record.brief}")
+        unwanted = None if self._refuse_author is None else self._refuse_author(record.author)
+        if unwanted is not None:
+            raise Refused(unwanted.reason, unwanted.sentence)
         return record
 
     def _remember(self, digest: bytes) -> None:
@@ -107,21 +110,3 @@ class Admission:
         self._seen.move_to_end(digest)
         while len(self._seen) > self._remembered_ids:
             self._seen.popitem(last=False)
-
-
-class _Buckets:
-    """One token bucket per peer, the least recently used forgotten beyond a bound."""
-
-    def __init__(self, rate: Rate) -> None:
-        self._rate = rate
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # peer -> (tokens, when counted)
-
-    def take(self, peer: str, now: float) -> bool:
-        tokens, counted_at = self._levels.get(peer, (self._rate.burst, now))
-        tokens = min(self._rate.burst, tokens + max(0.0, now - counted_at) * self._rate.per_second)
-        enough = tokens >= 1
-        self._levels[peer] = (tokens - 1 if enough else tokens, now)
-        self._levels.move_to_end(peer)
-        while len(self._levels) > _REMEMBERED_PEERS:
-            self._levels.popitem(last=False)
-        return enough

@@ -3,19 +3,25 @@
 A bus belongs to one topic. It runs until cancelled; whatever breaks inside ends `run` with BusFailed, nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import trio
 
+from gossip.blobs import BlobRequest
 from gossip.refusal import Answer, GossipError
+from gossip.traffic import Traffic
 
 Deliver = Callable[[str, bytes], Answer]
 """(forwarder, frame) -> what becomes of it. Called once for each broadcast frame that arrives; sync, never raises."""
 
 Serve = Callable[[str, bytes], bytes]
 """(peer, request) -> answer to a catch-up request. Raises Refused when there is none; then the stream is reset."""
+
+
+Keep = Callable[[bytes], Awaitable[None]]
+"""Takes the next bytes of a blob. What it raises ends the fetching and comes out of it."""
 
 
 class BusFailed(GossipError):
@@ -38,6 +44,20 @@ class PeerIncompatible(PeerUnreachable):
         self.protocols = protocols
         spoken = ", ".join(protocols) or "none of ours"
         super().__init__(f"peer {peer} speaks another protocol version ({spoken}): update research-swarm on one side")
+
+
+class BlobAbsent(PeerUnreachable):
+    """A peer does not have a blob, or does not offer it."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__(f"peer {peer} does not have it")
+
+
+class BlobTooLarge(PeerUnreachable):
+    """A peer says that a blob has another size than it can have."""
+
+    def __init__(self, peer: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"peer {peer} announces {size_bytes} bytes, at most {limit_bytes} are taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +93,14 @@ class Bus(Protocol):
         """One catch-up request on a stream of its own. Raises PeerUnreachable, PeerIncompatible."""
         ...
 
+    async def fetch(self, peer: str, blob: BlobRequest, limit_bytes: int, keep: Keep) -> int:
+        """A blob of a peer from an offset on, given to `keep` as it comes; nothing of it has been verified.
+
+        Returns the size of the whole blob, at most `limit_bytes`. Raises PeerUnreachable, PeerIncompatible, BlobAbsent,
+        BlobTooLarge; what came before is kept.
+        """
+        ...
+
     async def dial(self, address: str) -> None:
         """Connect to a multiaddr with its peer id. Raises PeerUnreachable."""
         ...
@@ -98,6 +126,11 @@ class Bus(Protocol):
         ...
 
     def statistics(self) -> dict[str, int]: ...
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was said with whom, by this bus or by those before it."""
+        ...
 
 
 BusFactory = Callable[[Deliver, Serve], Bus]

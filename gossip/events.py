@@ -83,6 +83,19 @@ class CatchupCutOff:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerBanned:
+    """Said once for each ban, and not of every peer when there are very many."""
+
+    peer: str
+    reason: str  # a RefusalReason
+    seconds: float
+
+    def __str__(self) -> str:
+        how_long = _in_words(self.seconds)
+        return f"peer {self.peer} is kept out for {how_long}: it went on sending what is no good ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkFailed:
     """Said once, until it runs again."""
 
@@ -119,7 +132,14 @@ GossipEvent = (
     | BootstrapReached
     | CaughtUp
     | CatchupCutOff
+    | PeerBanned
     | NetworkFailed
     | NetworkBack
     | LocalDiscoveryOff
 )
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"

@@ -19,16 +19,33 @@ from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from gossip.addresses import Address, AddressError, dialable, parse_address, parse_dialable
-from gossip.bus import BusFactory, BusFailed, Deliver, ListenError, PeerDown, PeerUnreachable, PeerUp, Serve, in_short
+from gossip.blobs import PROTOCOL as BLOB_PROTOCOL
+from gossip.blobs import BlobRequest, BlobSource, OfferedBlobs
+from gossip.bus import (
+    BusFactory,
+    BusFailed,
+    Deliver,
+    Keep,
+    ListenError,
+    PeerDown,
+    PeerUnreachable,
+    PeerUp,
+    Serve,
+    in_short,
+)
 from gossip.catchup import PROTOCOL
 from gossip.envelope import MAX_FRAME_BYTES
 from gossip.identity import Identity
-from gossip.interfaces import ip4_addresses
-from gossip.libp2p_hardening import SafeGossipSub, SafePubsub, keep_quiet, leave_out_peer_records
+from gossip.interfaces import ip4_addresses, ip6_addresses
+from gossip.libp2p_blobs import BlobStreams
+from gossip.libp2p_hardening import SafeGossipSub, SafePubsub, keep_quiet, leave_out_peer_records, tell_new_addresses
 from gossip.libp2p_host import build_host, build_pubsub, build_router, swarm_of
+from gossip.libp2p_private import WrongSwarm
+from gossip.libp2p_relay import Relay
 from gossip.libp2p_streams import REQUEST_SECONDS, CatchupStreams
 from gossip.libp2p_tcp import BoundTcp, bind
 from gossip.refusal import Answer
+from gossip.traffic import Traffic
 
 _DIAL_SECONDS = 10.0  # guess
 _SILENT_REQUESTS = 2  # so many unanswered in a row: the peer hangs, though its system still acknowledges
@@ -47,6 +64,10 @@ class Libp2pBus:
         serve: Serve,
         *,
         wall_clock: Callable[[], float],
+        blobs: BlobSource | None = None,  # what is given to whoever asks by hash
+        swarm_key: bytes | None = None,  # of a private swarm: nobody without it is talked to
+        admits: Callable[[str], bool] = lambda _peer: True,  # who is given blobs, and asked for them
+        traffic: Traffic | None = None,  # of the bus before this one, to count on
     ) -> None:
         self._identity = identity
         self._topic = topic
@@ -54,6 +75,13 @@ class Libp2pBus:
         self._deliver = deliver
         self._serve = serve
         self._wall_clock = wall_clock
+        self._blobs = blobs or OfferedBlobs()
+        self._swarm_key = swarm_key
+        self._admits = admits
+        self.traffic = traffic or Traffic()
+        self._tcp: BoundTcp | None = None
+        self._relay: Relay | None = None
+        self._reached: dict[str, str] = {}  # where a connected peer was dialled
         self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
         self._listening: tuple[str, ...] = ()
         self._peers: tuple[str, ...] = ()
@@ -62,6 +90,7 @@ class Libp2pBus:
         self._host: IHost | None = None
         self._pubsub: SafePubsub | None = None
         self._streams: CatchupStreams | None = None
+        self._blob_streams: BlobStreams | None = None
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -78,7 +107,7 @@ class Libp2pBus:
         leave_out_peer_records()
         bound = await bind(self._listen)
         self._listening = tuple(bound)
-        tcp = BoundTcp(bound)
+        self._tcp = tcp = BoundTcp(bound, self._swarm_key)
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = tcp.nursery = nursery
@@ -117,6 +146,11 @@ class Libp2pBus:
             self.drop(peer)
         raise PeerUnreachable(f"peer {peer} did not answer within {REQUEST_SECONDS:.0f} s")
 
+    async def fetch(self, peer: str, blob: BlobRequest, limit_bytes: int, keep: Keep) -> int:
+        if self._blob_streams is None or peer not in self.connected():
+            raise PeerUnreachable(f"peer {peer} is not connected")
+        return await self._blob_streams.fetch(peer, blob, limit_bytes, keep)
+
     async def dial(self, address: str) -> None:
         try:
             target = parse_dialable(address)
@@ -126,13 +160,22 @@ class Libp2pBus:
             return
         with trio.move_on_after(_DIAL_SECONDS):
             try:
-                # One address, straight: dial_peer would wait 250 ms after success and refuse for 60 s after a failure.
-                await self._swarm().dial_addr(Multiaddr(address), ID.from_base58(target.peer))
+                await self._connect(target)
             except Exception as error:  # the library's dial raises many classes; all mean "not now"
-                raise PeerUnreachable(f"no connection to {address}: {in_short(error)}") from None
+                raise PeerUnreachable(f"no connection to {address}: {_why_not(error)}") from None
             self._counts["dialled"] += 1
             return
         raise PeerUnreachable(f"no connection to {address} within {_DIAL_SECONDS:.0f} s")
+
+    async def _connect(self, target: Address) -> None:
+        peer = ID.from_base58(target.peer)
+        if target.relay and self._relay is not None:
+            await self.dial(target.relay)
+            await self._relay.dial(ID.from_base58(parse_dialable(target.relay).peer), peer)
+            return
+        # One address, straight: dial_peer would wait 250 ms after success and refuse for 60 s after a failure.
+        await self._swarm().dial_addr(Multiaddr(str(target)), peer)
+        self._reached[target.peer] = str(target)
 
     def drop(self, peer: str) -> None:
         async def close() -> None:
@@ -159,7 +202,7 @@ class Libp2pBus:
             known = self._host.get_peerstore().addrs(ID.from_base58(peer))
         except PeerStoreError:
             return ()
-        plain = [str(address).split("/p2p/", maxsplit=1)[0] for address in known[:16]]
+        plain = [str(address).removesuffix(f"/p2p/{peer}") for address in known[:16]]
         return dialable([f"{address}/p2p/{peer}" for address in plain])
 
     def addresses(self) -> tuple[str, ...]:
@@ -167,6 +210,8 @@ class Libp2pBus:
 
     def statistics(self) -> dict[str, int]:
         counts = Counter(self._counts)
+        if self._tcp is not None:
+            counts.update(self._tcp.counts)
         if self._pubsub is not None:
             counts.update({f"survived_{name}": number for name, number in self._pubsub.survived.items()})
         return dict(sorted(counts.items()))
@@ -177,31 +222,56 @@ class Libp2pBus:
         router = build_router()
         host = build_host(self._identity.seed, tcp, lambda: [Multiaddr(transport) for transport in self._transports()])
         self._host = host
-        self._pubsub = pubsub = build_pubsub(host, router, self._topic, self._compare_peers)
+        self._pubsub = pubsub = build_pubsub(host, router, self._topic, self._compare_peers, self.traffic)
         pubsub.counter = int(self._wall_clock() * 1e9)  # from seconds, a restart would repeat sequence numbers
         pubsub.set_topic_validator(self._topic, self._validate, is_async_validator=False)  # async ones deliver twice
-        self._streams = CatchupStreams(host, self._serve, self._counts)
+        self._streams = CatchupStreams(host, self._serve, self._counts, self.traffic)
         host.set_stream_handler(TProtocol(PROTOCOL), self._streams.answer)
+        self._relay = Relay(host, self._counts, self._wall_clock)
+        self._blob_streams = BlobStreams(host, self._blobs, self._counts, self.traffic, self._admits)
+        host.set_stream_handler(TProtocol(BLOB_PROTOCOL), self._blob_streams.answer)
         # Pubsub first: a stream that arrives before it runs ends the host.
         async with background_trio_service(pubsub), background_trio_service(router):
             await pubsub.wait_until_ready()
             async with host.run(listen_addrs=[Multiaddr(transport) for transport in self._listening]):
                 await pubsub.subscribe(self._topic)
                 task_status.started()
-                await self._keep_up(pubsub, router)
+                async with trio.open_nursery() as nursery:
+                    await self._keep_up(host, nursery, pubsub, router)
 
-    async def _keep_up(self, pubsub: SafePubsub, router: SafeGossipSub) -> None:
+    async def _keep_up(self, host: IHost, nursery: trio.Nursery, pubsub: SafePubsub, router: SafeGossipSub) -> None:
+        told = self.addresses()
         while True:
             await trio.sleep(_UPKEEP_SECONDS)
             router.recent_message_deliveries.clear()  # grows for ever otherwise
             for peer in self._swarm().get_connections_map():
                 pubsub.register_again(peer)
             self._compare_peers()
+            if self._relay is not None:
+                nursery.start_soon(self._keep_reserved, self._relay)
+            before, told = told, self.addresses()
+            if set(told) != set(before):
+                self._counts["addresses_changed"] += 1
+                nursery.start_soon(tell_new_addresses, host)
+
+    async def _keep_reserved(self, relay: Relay) -> None:
+        """Behind a NAT: a place at peers that everybody can dial."""
+        connected = self.connected()
+        self._reached = {peer: address for peer, address in self._reached.items() if peer in connected}
+        if any(everybody_reaches(parse_address(transport)) for transport in self._listened()):
+            return
+        relays = [ID.from_base58(peer) for peer in connected if self._relay_addresses(peer)]
+        await relay.keep_reserved(relay.offered_by(relays))
+
+    def _relay_addresses(self, peer: str) -> list[str]:
+        """Where everybody can dial `peer`, so that it can introduce others."""
+        known = [*([self._reached[peer]] if peer in self._reached else []), *self.peer_addresses(peer)]
+        return [text for text in dict.fromkeys(known) if everybody_reaches(parse_dialable(text))][:2]
 
     def _close(self) -> None:
         if self._pubsub is not None:
             self._pubsub.seen_messages.stop()  # a thread the library never stops
-        self._host = self._pubsub = self._streams = self._nursery = None
+        self._host = self._relay = self._pubsub = self._streams = self._blob_streams = self._nursery = None
         self._peers = ()
 
     def _validate(self, forwarder: ID, message: rpc_pb2.Message) -> bool:
@@ -237,7 +307,13 @@ class Libp2pBus:
             self._send_change.send_nowait(change)
 
     def _transports(self) -> tuple[str, ...]:
-        """Where we listen; a wildcard address becomes the addresses the machine has now."""
+        """Where others can dial us now: where we listen, and through the relays that keep a place for us."""
+        relays = self._relay.reserved if self._relay is not None else ()
+        circuits = (f"{a}/p2p-circuit" for relay in relays for a in self._relay_addresses(relay.to_base58()))
+        return (*self._listened(), *circuits)
+
+    def _listened(self) -> tuple[str, ...]:
+        """A wildcard address becomes the addresses the machine has now."""
         return tuple(concrete for listening in self._listening for concrete in _concrete(parse_address(listening)))
 
     def _swarm(self) -> Swarm:
@@ -247,7 +323,14 @@ class Libp2pBus:
 
 
 def libp2p_bus_factory(
-    identity: Identity, topic: str, listen: Sequence[str], *, wall_clock: Callable[[], float]
+    identity: Identity,
+    topic: str,
+    listen: Sequence[str],
+    *,
+    wall_clock: Callable[[], float],
+    blobs: BlobSource | None = None,
+    swarm_key: bytes | None = None,
+    admits: Callable[[str], bool] = lambda _peer: True,
 ) -> BusFactory:
     """Buses one after another. A later one listens where the first did, also if the system chose the port."""
     last: Libp2pBus | None = None
@@ -255,13 +338,39 @@ def libp2p_bus_factory(
     def make(deliver: Deliver, serve: Serve) -> Libp2pBus:
         nonlocal last
         where = (last.listening if last is not None else ()) or tuple(listen)
-        last = Libp2pBus(identity, topic, where, deliver, serve, wall_clock=wall_clock)
+        last = Libp2pBus(
+            identity,
+            topic,
+            where,
+            deliver,
+            serve,
+            wall_clock=wall_clock,
+            blobs=blobs,
+            swarm_key=swarm_key,
+            admits=admits,
+            traffic=None if last is None else last.traffic,
+        )
         return last
 
     return make
 
 
+def _why_not(error: BaseException) -> str:
+    """Why a dial failed. The library wraps what the transport said into words that say nothing."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, WrongSwarm):
+            return str(inner)
+        inner = inner.__cause__
+    return in_short(error)
+
+
+def everybody_reaches(address: Address) -> bool:
+    return not address.relay and address.is_global
+
+
 def _concrete(listening: Address) -> tuple[str, ...]:
-    if listening.host != "0.0.0.0":
+    if not listening.is_wildcard:
         return (listening.transport,)
-    return tuple(Address("ip4", host, listening.port).transport for host in ip4_addresses())
+    hosts = ip4_addresses() if listening.family == "ip4" else ip6_addresses()
+    return tuple(Address(listening.family, host, listening.port).transport for host in hosts)

@@ -22,11 +22,13 @@ from multiaddr import Multiaddr
 from gossip.libp2p_hardening import (
     SafeGossipSub,
     SafePubsub,
+    bound_pushed_addresses,
     free_inbound_slots,
     guard_streams,
     never_dial_by_itself,
 )
 from gossip.libp2p_tcp import BoundTcp
+from gossip.traffic import Traffic
 
 _MESHSUB = [TProtocol("/meshsub/1.1.0"), TProtocol("/meshsub/1.0.0")]  # 1.2 costs twice the CPU (measured)
 _MAX_CONNECTIONS = 1000
@@ -58,6 +60,10 @@ def build_host(seed: bytes, tcp: BoundTcp, addresses: Callable[[], list[Multiadd
     )
     swarm_of(host).retry_config = RetryConfig(max_retries=0)  # the service decides when to dial again
     never_dial_by_itself(swarm_of(host))
+    bound_pushed_addresses(host)
+    own = Multiaddr(f"/p2p/{host.get_id().to_base58()}")
+    # As it comes, it takes the relay's /p2p/ out of an address that leads through a relay.
+    host.get_addrs = lambda: [address.encapsulate(own) for address in addresses()]  # type: ignore[method-assign]
     return host
 
 
@@ -81,11 +87,14 @@ def build_router() -> SafeGossipSub:
     )
 
 
-def build_pubsub(host: IHost, router: SafeGossipSub, topic: str, on_change: Callable[[], None]) -> SafePubsub:
+def build_pubsub(
+    host: IHost, router: SafeGossipSub, topic: str, on_change: Callable[[], None], traffic: Traffic
+) -> SafePubsub:
     pubsub = SafePubsub(
         host,
         router,
         on_change=on_change,
+        traffic=traffic,
         strict_signing=True,
         seen_ttl=600,  # seconds
         max_inbound_rpc_size=1 << 20,

@@ -14,18 +14,22 @@ from libp2p.peer.peerstore import PeerStoreError
 
 from gossip.bus import PeerIncompatible, PeerUnreachable, Serve, in_short
 from gossip.catchup import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, PROTOCOL
+from gossip.traffic import Kind, Traffic
 
 REQUEST_SECONDS = 20.0  # guess: a page of 512 KiB over a slow line
 _MAX_SERVED = 32  # requests answered at one time
+_MAX_SERVED_PER_PEER = 4  # of them; who asks in order needs one
 _SWARM_PROTOCOLS = "/swarm/"
+_LENGTH_BYTES = 4
 
 
 class CatchupStreams:
-    def __init__(self, host: IHost, serve: Serve, counts: Counter[str]) -> None:
+    def __init__(self, host: IHost, serve: Serve, counts: Counter[str], traffic: Traffic) -> None:
         self._host = host
         self._serve = serve
         self._counts = counts
-        self._serving = 0
+        self._traffic = traffic
+        self._serving = Counter[str]()  # requests by peer
 
     async def request(self, peer: str, message: bytes) -> bytes:
         """Raises PeerUnreachable, PeerIncompatible. Time is the caller's."""
@@ -35,8 +39,8 @@ class CatchupStreams:
             self._check_protocols(peer)
             raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
         try:
-            await _write_message(stream, message)
-            reply = await _read_message(stream, MAX_RESPONSE_BYTES)
+            await self._write(stream, peer, message)
+            reply = await self._read(stream, peer, MAX_RESPONSE_BYTES)
             await stream.close()
         except BaseException as error:
             with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
@@ -48,19 +52,30 @@ class CatchupStreams:
 
     async def answer(self, stream: INetStream) -> None:
         """For an inbound stream. What it raises resets the stream."""
-        if self._serving >= _MAX_SERVED:
+        peer = stream.muxed_conn.peer_id.to_base58()
+        if self._serving[peer] >= _MAX_SERVED_PER_PEER or self._serving.total() >= _MAX_SERVED:
             self._counts["requests_refused"] += 1
             await stream.reset()
             return
-        self._serving += 1
+        self._serving[peer] += 1
         try:
             with trio.fail_after(REQUEST_SECONDS):
-                message = await _read_message(stream, MAX_REQUEST_BYTES)
-                await _write_message(stream, self._serve(stream.muxed_conn.peer_id.to_base58(), message))
+                message = await self._read(stream, peer, MAX_REQUEST_BYTES)
+                await self._write(stream, peer, self._serve(peer, message))
                 await stream.close()
             self._counts["requests_served"] += 1
         finally:
-            self._serving -= 1
+            self._serving[peer] -= 1
+            self._serving += Counter()  # leaves out who has none
+
+    async def _write(self, stream: INetStream, peer: str, message: bytes) -> None:
+        await stream.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+        self._traffic.sent(peer, Kind.CATCHUP, _LENGTH_BYTES + len(message), 1)
+
+    async def _read(self, stream: INetStream, peer: str, limit_bytes: int) -> bytes:
+        message = await _read_message(stream, limit_bytes)
+        self._traffic.received(peer, Kind.CATCHUP, _LENGTH_BYTES + len(message), 1)
+        return message
 
     def _check_protocols(self, peer: str) -> None:
         try:
@@ -71,12 +86,8 @@ class CatchupStreams:
             raise PeerIncompatible(peer, tuple(sorted(p[:64] for p in spoken if p.startswith(_SWARM_PROTOCOLS)))[:8])
 
 
-async def _write_message(stream: INetStream, message: bytes) -> None:
-    await stream.write(len(message).to_bytes(4, "big") + message)
-
-
 async def _read_message(stream: INetStream, limit_bytes: int) -> bytes:
-    length = int.from_bytes(await _read_exactly(stream, 4), "big")
+    length = int.from_bytes(await _read_exactly(stream, _LENGTH_BYTES), "big")
     if length > limit_bytes:
         raise PeerUnreachable(f"message of {length} bytes announced, at most {limit_bytes} are read")
     return await _read_exactly(stream, length)

@@ -6,31 +6,39 @@ silently steal half of the connections; and a peer that vanished without a word 
 
 import errno
 import socket
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from weakref import WeakSet
 
 import trio
 from libp2p.abc import IListener, IRawConnection
 from libp2p.custom_types import THandler
+from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.transport.exceptions import OpenConnectionError
 from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
 from gossip.addresses import Address, AddressError, parse_address
 from gossip.bus import ListenError
+from gossip.libp2p_private import WrongSwarm, enter
 
+MAX_AT_THE_WALL = 256  # inbound connections that have not shown the key of a private swarm
 SILENCE_MS = 15_000  # unacknowledged data for so long: the other side is gone (measured: dropped after 15.6 s)
 
 
 async def bind(texts: Sequence[str]) -> dict[str, trio.SocketListener]:
     """Bound and listening sockets by transport address with its real port. Raises ListenError."""
     bound: dict[str, trio.SocketListener] = {}
+    port = 0
     try:
         for text in texts:
-            address, listener = await _bind_one(text)
-            bound[address] = listener
+            address, listener = await _bind_one(text, port)
+            bound[str(Multiaddr(address))] = listener  # the library asks for it by its own spelling
+            port = int(listener.socket.getsockname()[1])
     except ListenError:
         for listener in bound.values():
             await listener.aclose()
@@ -38,11 +46,14 @@ async def bind(texts: Sequence[str]) -> dict[str, trio.SocketListener]:
     return bound
 
 
-async def _bind_one(text: str) -> tuple[str, trio.SocketListener]:
+async def _bind_one(text: str, liked_port: int) -> tuple[str, trio.SocketListener]:
+    """`liked_port`: for an address with port 0, if it is free there. One port for IPv4 and IPv6 is one to remember."""
     try:
         address = parse_address(text)
     except AddressError as error:
         raise ListenError(f"cannot listen: {error}") from None
+    if address.relay:
+        raise ListenError(f"cannot listen on {text}: relays are chosen while running; name an address of this machine")
     if address.family not in ("ip4", "ip6"):
         raise ListenError(f"cannot listen on {text}: name an IP address of this machine, not a host name")
     family = trio.socket.AF_INET if address.family == "ip4" else trio.socket.AF_INET6
@@ -51,7 +62,12 @@ async def _bind_one(text: str) -> tuple[str, trio.SocketListener]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.family == "ip6":
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        await listening.bind((address.host, address.port))
+        try:
+            await listening.bind((address.host, address.port or liked_port))
+        except OSError:
+            if address.port or not liked_port:
+                raise
+            await listening.bind((address.host, 0))
         listening.listen(128)
     except OSError as error:
         listening.close()
@@ -72,13 +88,19 @@ def _why_not(address: Address, error: OSError) -> str:
 
 
 class BoundTcp(TCP):
-    """A transport that listens on sockets made by `bind` and watches the health of every connection."""
+    """A transport that listens on sockets made by `bind` and watches the health of every connection.
+
+    With a swarm key nobody without that key gets as far as libp2p, in neither direction.
+    """
 
     nursery: trio.Nursery  # where connections are accepted; set before the host starts
 
-    def __init__(self, bound: Mapping[str, trio.SocketListener]) -> None:
+    def __init__(self, bound: Mapping[str, trio.SocketListener], swarm_key: bytes | None = None) -> None:
         super().__init__()
+        self.counts: Counter[str] = Counter()
         self._bound = bound
+        self._swarm_key = swarm_key
+        self._at_the_wall = 0
         self._dialled: WeakSet[trio.SocketStream] = WeakSet()
 
     async def dial(self, maddr: Multiaddr) -> IRawConnection:
@@ -86,7 +108,19 @@ class BoundTcp(TCP):
         if isinstance(connection, RawConnection) and isinstance(connection.stream, TrioTCPStream):
             _watch(connection.stream.stream.socket)
             self._dialled.add(connection.stream.stream)
+            if self._swarm_key is not None:
+                connection.stream = await self._enter(connection.stream, self._swarm_key)
+            return connection
+        if self._swarm_key is not None:
+            raise AssertionError(f"a connection that no key protects: {type(connection)}")
         return connection
+
+    async def _enter(self, stream: TrioTCPStream, key: bytes) -> ReadWriteCloser:
+        try:
+            return await enter(stream, key, dialled=True)
+        except WrongSwarm as error:
+            self.counts["private_not_let_in"] += 1
+            raise OpenConnectionError(str(error)) from error
 
     def close_sockets(self) -> None:
         """When the host is gone. A cancelled host leaves the sockets it dialled open."""
@@ -96,11 +130,38 @@ class BoundTcp(TCP):
             listener.socket.close()
 
     def create_listener(self, handler_function: THandler) -> "_Listener":  # type: ignore[override] # the port's type is IListener
-        return _Listener(self.nursery, self._bound, handler_function)
+        async def accept(stream: TrioTCPStream) -> None:
+            self.counts[f"accepted_{_from_where(stream.stream)}"] += 1
+            if self._swarm_key is None:
+                await handler_function(stream)
+            elif (inside := await self._let_in(stream, self._swarm_key)) is not None:
+                await handler_function(inside)
+
+        return _Listener(self.nursery, self._bound, accept)
+
+    async def _let_in(self, stream: TrioTCPStream, key: bytes) -> ReadWriteCloser | None:
+        """None: closed, and nothing was said that tells a stranger what this is."""
+        if self._at_the_wall >= MAX_AT_THE_WALL:
+            self.counts["private_wall_full"] += 1
+            await stream.close()
+            return None
+        self._at_the_wall += 1
+        try:
+            return await enter(stream, key, dialled=False)
+        except WrongSwarm:
+            self.counts["private_refused"] += 1
+            return None
+        finally:
+            self._at_the_wall -= 1
 
 
 class _Listener(IListener):
-    def __init__(self, nursery: trio.Nursery, bound: Mapping[str, trio.SocketListener], accept: THandler) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        bound: Mapping[str, trio.SocketListener],
+        accept: Callable[[TrioTCPStream], Awaitable[None]],
+    ) -> None:
         self._nursery = nursery
         self._bound = bound
         self._accept = accept
@@ -132,6 +193,15 @@ class _Listener(IListener):
             scope.cancel()
             await self._bound[name].aclose()
         self._open.clear()
+
+
+def _from_where(stream: trio.SocketStream) -> str:
+    """From how far somebody reached us."""
+    try:
+        ip = ip_address(str(stream.socket.getpeername()[0]).split("%")[0])
+    except (OSError, ValueError):
+        return "unknown"
+    return "loopback" if ip.is_loopback else "global" if ip.is_global else "private"
 
 
 def _watch(connection: trio.socket.SocketType) -> None:

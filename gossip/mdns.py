@@ -4,6 +4,7 @@ zeroconf runs in a thread of its own; what it finds crosses over through a bound
 """
 
 import hashlib
+import hmac
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -38,16 +39,23 @@ class LocalDiscovery:
         on_event: Callable[[GossipEvent], None],
     ) -> None:
         """Until cancelled. `found` is called with the addresses of a peer of our brief. Never raises."""
-        try:
-            zeroconf = await trio.to_thread.run_sync(self._open)
-        except Exception as error:  # no interface, no multicast route, port taken: the library has many classes
-            on_event(LocalDiscoveryOff(f"{type(error).__name__}: {error}"))
-            return
-        try:
-            await self._run(zeroconf, addresses, found, on_event)
-        finally:
-            with trio.CancelScope(shield=True), suppress(Exception):
-                await trio.to_thread.run_sync(zeroconf.close)
+        started = False
+        while True:
+            try:
+                zeroconf = await trio.to_thread.run_sync(self._open)
+            except Exception as error:  # no interface, no multicast route, port taken: the library has many classes
+                if not started:
+                    on_event(LocalDiscoveryOff(f"{type(error).__name__}: {error}"))
+                    return
+                await trio.sleep(_CHECK_SECONDS)  # between two networks
+                continue
+            started = True
+            try:
+                if not await self._run(zeroconf, addresses, found, on_event):
+                    return
+            finally:
+                with trio.CancelScope(shield=True), suppress(Exception):
+                    await trio.to_thread.run_sync(zeroconf.close)
 
     async def _run(
         self,
@@ -55,8 +63,10 @@ class LocalDiscovery:
         addresses: Callable[[], tuple[str, ...]],
         found: Callable[[tuple[str, ...]], None],
         on_event: Callable[[GossipEvent], None],
-    ) -> None:
+    ) -> bool:
+        """True when our addresses have changed: the sockets belong to the interfaces of before. False: it is no use."""
         arrived = trio.Event()
+        moved = False
         token = trio.lowlevel.current_trio_token()
 
         def arrive() -> None:
@@ -70,8 +80,13 @@ class LocalDiscovery:
                     self._found.append(self._addresses_in(info))
                     token.run_sync_soon(arrive, idempotent=True)
 
+        async def announce() -> None:
+            nonlocal moved
+            moved = await self._announce(zeroconf, addresses, on_event)
+            nursery.cancel_scope.cancel()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._announce, zeroconf, addresses, on_event)
+            nursery.start_soon(announce)
             await trio.to_thread.run_sync(partial(ServiceBrowser, zeroconf, SERVICE_TYPE, handlers=[look_up]))
             while True:
                 await arrived.wait()
@@ -80,20 +95,24 @@ class LocalDiscovery:
                     peer_addresses = self._found.popleft()
                     if peer_addresses:
                         found(peer_addresses)
+        return moved
 
     async def _announce(
         self, zeroconf: Zeroconf, addresses: Callable[[], tuple[str, ...]], on_event: Callable[[GossipEvent], None]
-    ) -> None:
+    ) -> bool:
+        """True when the addresses have changed since they were announced. False when they cannot be announced."""
         announced: tuple[str, ...] = ()
         while True:
             now = addresses()
-            if now and now != announced:
+            if now and announced and set(now) != set(announced):
+                return True
+            if now and not announced:
                 try:
-                    await trio.to_thread.run_sync(self._register, zeroconf, now, bool(announced))
+                    await trio.to_thread.run_sync(self._register, zeroconf, now)
                     announced = now
                 except Exception as error:  # the name is taken, the network went away: many classes
                     on_event(LocalDiscoveryOff(f"{type(error).__name__}: {error}"))
-                    return
+                    return False
             await trio.sleep(_CHECK_SECONDS)
 
     def _open(self) -> Zeroconf:
@@ -101,12 +120,9 @@ class LocalDiscovery:
             return Zeroconf(ip_version=IPVersion.V4Only)
         return Zeroconf(interfaces=self._interfaces, ip_version=IPVersion.V4Only)
 
-    def _register(self, zeroconf: Zeroconf, addresses: tuple[str, ...], again: bool) -> None:
+    def _register(self, zeroconf: Zeroconf, addresses: tuple[str, ...]) -> None:
         info = service_info(self._peer_id, self._brief, addresses)
-        if again:
-            zeroconf.update_service(info)
-        else:
-            zeroconf.register_service(info, cooperating_responders=True)
+        zeroconf.register_service(info, cooperating_responders=True)
 
     def _addresses_in(self, info: ServiceInfo | None) -> tuple[str, ...]:
         """The addresses of an announcement, if it is of our brief and not our own."""
@@ -118,6 +134,13 @@ class LocalDiscovery:
         listed = [texts.get(f"a{number}") or "" for number in range(MAX_ADDRESSES)]
         fitting = dialable([text for text in listed if 0 < len(text) <= MAX_ADDRESS_BYTES])
         return tuple(text for text in fitting if parse_dialable(text).peer == texts.get("peer"))
+
+
+def announced_brief(brief: str, swarm_key: bytes | None) -> str:
+    """What is announced as brief. In a private swarm a word that only its members can tell from any other."""
+    if swarm_key is None:
+        return brief
+    return hmac.digest(swarm_key, b"research-swarm/mdns/1\0" + brief.encode(), "sha256").hex()
 
 
 def service_info(peer_id: str, brief: str, addresses: tuple[str, ...]) -> ServiceInfo:

@@ -13,10 +13,23 @@ from random import Random
 import trio
 
 from gossip.addresses import Address, AddressError, parse_dialable
-from gossip.bus import BusFailed, Deliver, PeerDown, PeerUnreachable, PeerUp, Serve
+from gossip.blobs import BlobRequest, BlobSource, OfferedBlobs
+from gossip.bus import (
+    BlobAbsent,
+    BlobTooLarge,
+    BusFailed,
+    Deliver,
+    Keep,
+    PeerDown,
+    PeerUnreachable,
+    PeerUp,
+    Serve,
+)
 from gossip.refusal import Answer, Refused
+from gossip.traffic import Kind, Traffic
 
 _CHANGES_KEPT = 256
+_PIECE_BYTES = 64 * 1024  # of a blob, at one time
 
 
 @dataclass
@@ -29,9 +42,11 @@ class MemoryNetwork:
     _group_of: dict[str, int] = field(default_factory=dict[str, int], init=False)
     _ports: dict[str, int] = field(default_factory=dict[str, int], init=False)
 
-    def bus(self, peer_id: str, topic: str, deliver: Deliver, serve: Serve) -> "MemoryBus":
+    def bus(
+        self, peer_id: str, topic: str, deliver: Deliver, serve: Serve, blobs: BlobSource | None = None
+    ) -> "MemoryBus":
         self._ports.setdefault(peer_id, 10_000 + len(self._ports))
-        return MemoryBus(self, peer_id, topic, deliver, serve)
+        return MemoryBus(self, peer_id, topic, deliver, serve, blobs or OfferedBlobs())
 
     def address(self, peer_id: str) -> str:
         return str(Address("ip4", "127.0.0.1", self._ports.setdefault(peer_id, 10_000 + len(self._ports)), peer_id))
@@ -84,15 +99,19 @@ class MemoryNetwork:
 
 
 class MemoryBus:
-    def __init__(self, network: MemoryNetwork, peer_id: str, topic: str, deliver: Deliver, serve: Serve) -> None:
+    def __init__(
+        self, network: MemoryNetwork, peer_id: str, topic: str, deliver: Deliver, serve: Serve, blobs: BlobSource
+    ) -> None:
         self._network = network
         self.peer_id = peer_id
         self.topic = topic
         self._deliver = deliver
         self.serve = serve
+        self.blobs = blobs
         self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
+        self.traffic = Traffic()
         self._nursery: trio.Nursery | None = None
         self.broken = trio.Event()
 
@@ -123,13 +142,45 @@ class MemoryBus:
         if server is None or peer not in self._network.linked(self.peer_id):
             raise PeerUnreachable(f"peer {peer} is not connected")
         try:
+            self.traffic.sent(peer, Kind.CATCHUP, len(message), 1)
+            server.traffic.received(self.peer_id, Kind.CATCHUP, len(message), 1)
             reply = server.serve(self.peer_id, message)
+            server.traffic.sent(self.peer_id, Kind.CATCHUP, len(reply), 1)
         except Refused as refused:
             raise PeerUnreachable(f"peer {peer} broke off: {refused}") from None
         await self._travel()
         if peer not in self._network.linked(self.peer_id):
             raise PeerUnreachable(f"peer {peer} went away")
+        self.traffic.received(peer, Kind.CATCHUP, len(reply), 1)
         return reply
+
+    async def fetch(self, peer: str, blob: BlobRequest, limit_bytes: int, keep: Keep) -> int:
+        await self._travel()
+        whole = self._blob_of(peer, blob)
+        if len(whole) > limit_bytes or len(whole) < blob.offset:
+            raise BlobTooLarge(peer, len(whole), limit_bytes)
+        for begin in range(blob.offset, len(whole), _PIECE_BYTES):
+            await self._travel()
+            if peer not in self.connected():
+                raise PeerUnreachable(f"peer {peer} went away")
+            piece = whole[begin : begin + _PIECE_BYTES]
+            self._count_blob(peer, len(piece), last=begin + len(piece) == len(whole))
+            await keep(piece)
+        return len(whole)
+
+    def _count_blob(self, peer: str, size_bytes: int, *, last: bool) -> None:
+        self.traffic.received(peer, Kind.BLOB, size_bytes, int(last))
+        if (server := self._network.running(peer)) is not None:
+            server.traffic.sent(self.peer_id, Kind.BLOB, size_bytes, int(last))
+
+    def _blob_of(self, peer: str, blob: BlobRequest) -> bytes:
+        server = self._network.running(peer)
+        if server is None or peer not in self.connected():
+            raise PeerUnreachable(f"peer {peer} is not connected")
+        found = server.blobs.find(blob.sha256)
+        if found is None:
+            raise BlobAbsent(peer)
+        return found if isinstance(found, bytes) else found.read_bytes()
 
     async def dial(self, address: str) -> None:
         await self._travel()
@@ -174,6 +225,7 @@ class MemoryBus:
         assert self._nursery is not None
         for peer in self.peers():
             if peer != came_from and self._network.rng.random() >= self._network.loss:
+                self.traffic.sent(peer, Kind.BROADCAST, len(frame), 1)
                 self._nursery.start_soon(self._carry, peer, frame)
 
     async def _carry(self, peer: str, frame: bytes) -> None:
@@ -183,6 +235,7 @@ class MemoryBus:
             receiver.arrive(self.peer_id, frame)
 
     def arrive(self, forwarder: str, frame: bytes) -> None:
+        self.traffic.received(forwarder, Kind.BROADCAST, len(frame), 1)
         digest = hashlib.sha256(frame).digest()
         if digest in self._seen:
             return

@@ -27,10 +27,15 @@ class RefusalReason(StrEnum):
     UNKNOWN_VERSION = "unknown_version"  # a newer protocol's record
     RATE_OF_FORWARDER = "rate_of_forwarder"
     RATE_OF_AUTHOR = "rate_of_author"
+    RATE_OF_ASKER = "rate_of_asker"  # of catch-up requests
     DUPLICATE = "duplicate"
     INBOX_FULL = "inbox_full"  # we are slower than the swarm; catch-up brings it later
     KNOWN = "known"  # the store has it already
-    EQUIVOCATION = "equivocation"  # another record of this author has the same sequence number
+    EQUIVOCATION = "equivocation"  # it contradicts another record of its author: together they are the proof
+    AUTHOR_EQUIVOCATED = "author_equivocated"  # its author was proven to contradict itself
+    AUTHOR_DENIED = "author_denied"  # a person said so
+    AUTHOR_NOT_ALLOWED = "author_not_allowed"  # a person named all who are allowed
+    PEER_BARRED = "peer_barred"  # whoever sent it is denied, not allowed or banned, and about to be dropped
     CONTENT = "content"  # the payload breaks a rule of the brief
     PAGE_MALFORMED = "page_malformed"  # a catch-up answer is not one
     PAGE_ENDLESS = "page_endless"  # a catch-up answer claims more and brings nothing new
@@ -42,7 +47,6 @@ _REJECTED = {
     RefusalReason.BAD_SIGNATURE,
     RefusalReason.WRONG_BRIEF,
     RefusalReason.CONTENT,
-    RefusalReason.EQUIVOCATION,
     RefusalReason.PAGE_MALFORMED,
     RefusalReason.PAGE_ENDLESS,
 }

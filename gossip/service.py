@@ -4,6 +4,7 @@ Supervises one bus at a time; when it breaks, a new one is started, and nothing 
 from anywhere goes the same way: admission, then `on_record`. Knows nothing of what records say, and persists nothing.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -13,9 +14,10 @@ import trio
 from gossip import catchup
 from gossip.address_book import AddressBook, Source
 from gossip.addresses import parse_dialable
-from gossip.admission import Admission, Admitted
+from gossip.admission import Admission
 from gossip.bootstrap import BootstrapWatch
 from gossip.bus import Bus, BusFactory, BusFailed, ListenError, PeerIncompatible, PeerUnreachable, PeerUp, innermost
+from gossip.doorkeeper import Doorkeeper
 from gossip.envelope import Record
 from gossip.events import (
     GossipEvent,
@@ -26,26 +28,34 @@ from gossip.events import (
     PeerLeft,
     PeerSpeaksAnotherVersion,
 )
+from gossip.forks import Forks, NoForks
+from gossip.heard import Heard, RefusedRecords
+from gossip.intake import Intake
 from gossip.mdns import LocalDiscovery
 from gossip.puller import Puller
-from gossip.refusal import Answer, Refusal, RefusalReason
+from gossip.refusal import Refusal
 from gossip.store import RecordStore
+from gossip.traffic import Traffic
 from gossip.wake import Wake
 
-OnRecord = Callable[[Record], Refusal | None]
-"""Keep a record, our own included (a home restored from a backup gets its own log back). None: new and kept."""
+OnRecord = Callable[[Record, Heard], Refusal | None]
+"""Keep a record that came so, our own included (a home restored from a backup gets its own log back). None: new and
+kept."""
 
 TARGET_CONNECTIONS = 8
+MAX_OWN_CONNECTIONS = 16  # that we dial for; half of a parted swarm has enough, and still has to find the other half
 _DIAL_EVERY = 2.0  # seconds; all numbers below are guesses of that kind unless they say otherwise
+_LOST_EVERY = 4.0
 _OUTBOX_EVERY = 10.0
+_LEARN_EVERY = 30.0
 _SETTLE_SECONDS = 0.3  # after a peer came: GossipSub grafts it before our unsent records go out
 _BURST = 20  # records published back to back; the peers' queues hold 256
 _PACE_SECONDS = 0.02  # between records beyond the burst
-_INBOX = 1024
 _FIRST_RESTART, _LONGEST_RESTART = 1.0, 60.0  # seconds
 _RUNS_WELL = 60.0  # after so many seconds the next failure is restarted from at once
 _SEEMS_WELL = 3.0  # after so many seconds a restart is called a success
 _MAX_PROBED = 1024
+_PROBE_TICKS = 10  # of the dialling, between two probes of the same peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,7 @@ class Snapshot:
     connected: tuple[str, ...]  # all
     addresses: tuple[str, ...]  # where we listen, as of the last time it was known
     counters: dict[str, int]
+    traffic: Traffic  # lives on: counts go up under whoever holds it
 
 
 class GossipService:
@@ -69,7 +80,11 @@ class GossipService:
         wall_clock: Callable[[], float],
         on_event: Callable[[GossipEvent], None],
         local_discovery: LocalDiscovery | None = None,
+        forks: Forks | None = None,
+        doorkeeper: Doorkeeper | None = None,
+        is_news: Callable[[Record], bool] = lambda _: True,
     ) -> None:
+        """`is_news`: whether a record of ours is broadcast. The others are there for who asks, with the next round."""
         self._bus_factory = bus_factory
         self._store = store
         self._admission = admission
@@ -78,23 +93,50 @@ class GossipService:
         self._on_record = on_record
         self._wall_clock = wall_clock
         self._on_event = on_event
+        self._is_news = is_news
         self._local_discovery = local_discovery
         self._bus: Bus | None = None
+        self._traffic = Traffic()
+        self.refused = RefusedRecords()
         self._addresses: tuple[str, ...] = ()
         self._down = False  # NetworkFailed was said, NetworkBack not yet
         self._fresh = Wake()
         self._dial_now = Wake()
         self._dialling: set[str] = set()
         self._probed: dict[str, int] = {}  # connected peers outside the topic -> ticks seen
-        self._inbox_send, self._inbox = trio.open_memory_channel[Record](_INBOX)
-        self._puller = Puller(store, admission, on_record, address_book, on_event)
+        self._door = doorkeeper or Doorkeeper()
+        self._intake = Intake(
+            store=store,
+            forks=forks or NoForks(),
+            admission=admission,
+            doorkeeper=self._door,
+            on_record=on_record,
+            refused=self.refused,
+            wall_clock=wall_clock,
+            on_event=on_event,
+            drop=self._drop,
+            neighbours=self._known_elsewhere,
+            on_asked=lambda peer, heads: self._puller.asked_by(peer, heads),
+        )
+        self._puller = Puller(
+            store,
+            admission,
+            on_record,
+            address_book,
+            on_event,
+            forks=forks or NoForks(),
+            admits=self._intake.admits,
+            on_broken_answer=self._intake.broken_answer,
+            refused=self.refused,
+            wall_clock=wall_clock,
+        )
         address_book.learn(bootstrap, Source.GIVEN)
 
     async def run(self) -> None:
         """Until cancelled. Raises ListenError if the very first start cannot listen; later trouble is only events."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._keep_inbox_empty)
+                nursery.start_soon(self._intake.run)
                 if self._local_discovery is not None:
                     nursery.start_soon(self._local_discovery.run, self._current_addresses, self.found, self._on_event)
                 await self._supervise()
@@ -113,14 +155,19 @@ class GossipService:
         self.address_book.learn(addresses, Source.PEER)
         self._dial_now.set()
 
+    def admits(self, peer: str) -> bool:
+        """Whether a peer may be connected with us: not denied, not banned, and allowed if only some are."""
+        return self._intake.admits(peer)
+
     def snapshot(self) -> Snapshot:
         bus = self._bus
         counters = {f"admission.{name}": number for name, number in self._admission.statistics().items()}
         counters |= {f"catchup.{name}": number for name, number in self._puller.statistics().items()}
+        counters |= {f"door.{name}": number for name, number in self._door.statistics().items()}
         if bus is None:
-            return Snapshot((), (), self._addresses, counters)
+            return Snapshot((), (), self._addresses, counters, self._traffic)
         counters |= {f"bus.{name}": number for name, number in bus.statistics().items()}
-        return Snapshot(bus.peers(), bus.connected(), self._current_addresses(), counters)
+        return Snapshot(bus.peers(), bus.connected(), self._current_addresses(), counters, self._traffic)
 
     # --- supervision ---
 
@@ -147,11 +194,11 @@ class GossipService:
 
     async def _run_bus(self) -> NoReturn:
         """One life of a bus. Raises BusFailed or ListenError, or what `on_record` and the store raise."""
-        bus = self._bus_factory(self._deliver, self._serve)
+        bus = self._bus_factory(self._intake.deliver, self._intake.serve)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(bus.run)
-                self._bus = bus
+                self._bus, self._traffic = bus, bus.traffic
                 nursery.start_soon(self._say_started, bus)
                 nursery.start_soon(self._follow_changes, bus, nursery)
                 nursery.start_soon(self._dial_peers, bus, nursery)
@@ -175,38 +222,12 @@ class GossipService:
             self._down = False
             self._on_event(NetworkBack())
 
-    # --- in ---
-
-    def _deliver(self, forwarder: str, frame: bytes) -> Answer:
-        outcome = self._admission.admit(frame, forwarder, trio.current_time(), wall_ms=int(self._wall_clock() * 1000))
-        if not isinstance(outcome, Admitted):
-            return outcome.answer
-        try:
-            self._inbox_send.send_nowait(outcome.record)
-        except trio.WouldBlock:
-            self._admission.forget(outcome.record)
-            full = Refusal(RefusalReason.INBOX_FULL, "records come faster than they can be kept")
-            return self._admission.count(full).answer
-        return Answer.ACCEPT
-
-    async def _keep_inbox_empty(self) -> None:
-        async for record in self._inbox:
-            refusal = self._on_record(record)
-            if refusal is not None:
-                self._admission.count(refusal)
-
-    def _serve(self, peer: str, message: bytes) -> bytes:
-        """Answer a catch-up request. Raises Refused."""
-        request = catchup.decode_request(message)
-        page = catchup.answer(self._store, self._admission.brief, request, self._known_elsewhere(peer))
-        return catchup.encode_page(page)
-
     def _known_elsewhere(self, asker: str) -> tuple[str, ...]:
         """One address of each other peer of the topic, so that the swarm outlives its bootstrap."""
         bus = self._bus
         if bus is None:
             return ()
-        others = [bus.peer_addresses(peer) for peer in bus.peers() if peer != asker]
+        others = [bus.peer_addresses(peer) for peer in bus.peers() if peer != asker and self.admits(peer)]
         return tuple(address for addresses in others for address in addresses[:2])[: catchup.MAX_ADDRESSES]
 
     # --- out ---
@@ -215,7 +236,8 @@ class GossipService:
         while True:
             while bus.peers() and (unsent := self._store.unsent()):
                 for number, record in enumerate(unsent):
-                    await bus.publish(record.frame)
+                    if self._is_news(record):
+                        await bus.publish(record.frame)
                     self._store.mark_sent([record.id])
                     if number >= _BURST:
                         await trio.sleep(_PACE_SECONDS)
@@ -223,14 +245,20 @@ class GossipService:
                 await self._fresh.wait()
 
     async def _follow_changes(self, bus: Bus, nursery: trio.Nursery) -> None:
+        unwelcome: set[str] = set()  # dropped as soon as they came; nobody hears of them
         async for change in bus.changes:
-            if isinstance(change, PeerUp):
+            if isinstance(change, PeerUp) and not self._intake.let_in(change.peer):
+                unwelcome.add(change.peer)
+            elif isinstance(change, PeerUp):
+                unwelcome.discard(change.peer)
                 self._on_event(PeerJoined(change.peer))
                 self._puller.soon(change.peer)
                 nursery.start_soon(self._settle, bus)
             else:
                 self._puller.gone(change.peer)
-                self._on_event(PeerLeft(change.peer))
+                if change.peer not in unwelcome:
+                    self._on_event(PeerLeft(change.peer))
+                unwelcome.discard(change.peer)
 
     async def _settle(self, bus: Bus) -> None:
         await trio.sleep(_SETTLE_SECONDS)
@@ -240,20 +268,27 @@ class GossipService:
     # --- connections ---
 
     async def _dial_peers(self, bus: Bus, nursery: trio.Nursery) -> None:
+        learned_at = looked_at = -math.inf
         while True:
-            connected = set(bus.connected())
+            connected = {peer for peer in bus.connected() if self._intake.let_in(peer)}
             busy = connected | self._dialling
             now = self._wall_clock()
             wanted = max(0, TARGET_CONNECTIONS - len(busy))
             # The bootstrap is dialled whatever else is connected: it is where the others meet.
-            due = self._bootstrap.due(now, busy, self.address_book) + self.address_book.due(now, busy, wanted)
+            due = self._bootstrap.due(now, busy, self.address_book)
+            due += self.address_book.due(now, busy, wanted, self.admits)
+            if not wanted and len(busy) < MAX_OWN_CONNECTIONS and trio.current_time() - looked_at >= _LOST_EVERY:
+                due += self.address_book.lost(now, busy)
+                looked_at = trio.current_time()
             for address in due:
                 peer = parse_dialable(address).peer
-                if peer not in self._dialling and peer != bus.peer_id:
+                if peer not in self._dialling and peer != bus.peer_id and self.admits(peer):
                     self._dialling.add(peer)
                     nursery.start_soon(self._dial, bus, address, peer)
             self._bootstrap.look(connected)
-            self._learn_addresses(bus)
+            if trio.current_time() - learned_at >= _LEARN_EVERY:
+                self._learn_addresses(bus)
+                learned_at = trio.current_time()
             await self._probe_strangers(bus, connected, nursery)
             with trio.move_on_after(_DIAL_EVERY):
                 await self._dial_now.wait()
@@ -275,22 +310,29 @@ class GossipService:
             self.address_book.learn(bus.peer_addresses(peer), Source.PEER)
 
     async def _probe_strangers(self, bus: Bus, connected: set[str], nursery: trio.Nursery) -> None:
-        """A peer that stays connected but never joins the topic may speak another version: ask it once."""
+        """A peer that stays connected but never joins the topic may speak another version: ask it now and then."""
         outside = connected - set(bus.peers())
         self._probed = {peer: ticks for peer, ticks in self._probed.items() if peer in connected}
         for peer in sorted(outside)[:_MAX_PROBED]:
             self._probed[peer] = self._probed.get(peer, 0) + 1
-            if self._probed[peer] == 2:
+            if self._probed[peer] % _PROBE_TICKS == 2:
                 nursery.start_soon(self._probe, bus, peer)
 
     async def _probe(self, bus: Bus, peer: str) -> None:
-        question = catchup.encode_request(catchup.Request(self._admission.brief, {}))
+        question = catchup.encode_request(catchup.requests(self._admission.brief, self._store.heads())[0])
         try:
             await bus.request(peer, question)
         except PeerIncompatible as error:
-            self._on_event(PeerSpeaksAnotherVersion(peer, error.protocols))
+            if self._probed.get(peer, 0) < _PROBE_TICKS:
+                self._on_event(PeerSpeaksAnotherVersion(peer, error.protocols))
         except PeerUnreachable:
             return
+        else:
+            self._puller.soon(peer)  # of this topic, though it does not talk to us: a copy of us may have its ear
+
+    def _drop(self, peer: str) -> None:
+        if self._bus is not None:
+            self._bus.drop(peer)
 
     def _current_addresses(self) -> tuple[str, ...]:
         if self._bus is not None:

@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgpack
@@ -19,6 +19,7 @@ from gossip.refusal import GossipError
 
 MAX_ADDRESSES = 8
 MAX_TICKET_CHARACTERS = 8192
+KEY_BYTES = 32  # of the key of a private swarm
 _PREFIX = "swarm1"
 _HEAD = re.compile(r"swarm([0-9]+)(?=[a-z]|$)")
 _CHECKSUM_BYTES = 4
@@ -36,7 +37,7 @@ class Ticket:
     topic: str  # a name for people; the brief decides
     brief: str
     addresses: tuple[str, ...]  # multiaddrs with /p2p/ peer id
-    psk: bytes | None = None  # reserved: the key of a private swarm
+    psk: bytes | None = field(default=None, repr=False)  # the key of a private swarm
 
     def __post_init__(self) -> None:
         try:
@@ -48,8 +49,12 @@ class Ticket:
             raise TicketError(f"ticket with {len(self.addresses)} addresses, at most {MAX_ADDRESSES} fit")
         if _BRIEF.fullmatch(self.brief) is None or _HINT.fullmatch(self.topic) is None:
             raise TicketError("ticket without a valid brief id and topic name")
-        if self.psk is not None and len(self.psk) != 32:
-            raise TicketError("ticket whose swarm key is not 32 bytes")
+        if self.psk is not None and (not isinstance(cast("object", self.psk), bytes) or len(self.psk) != KEY_BYTES):
+            raise TicketError(f"ticket whose swarm key is not {KEY_BYTES} bytes")
+
+    @property
+    def is_private(self) -> bool:
+        return self.psk is not None
 
 
 def encode_ticket(ticket: Ticket) -> str:

@@ -7,12 +7,13 @@ import math
 import os
 import signal
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import trio
 
 from gossip.addresses import parse_address, parse_dialable
+from gossip.blobs import OfferedBlobs
 from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
@@ -21,10 +22,13 @@ from node.events import Events, NodeStarted, Preparing, Stopped
 from node.home import Home, HomeError
 from node.hypothesis import Hypotheses
 from node.journal import Journal
+from node.metrics_server import MetricsAddress, MetricsServer
 from node.names import friendly_name
-from node.network import Network, NetworkSettings
+from node.network import Network, NetworkSettings, ticket_peers
 from node.notebook import Notebook
-from node.proposers.auto import make_proposer
+from node.peer_lists import load_peer_lists
+from node.private import PrivacyConflict, check_private_option, swarm_key
+from node.proposers.auto import Kind, make_proposer
 from node.proposers.classic import Classic
 from node.proposers.port import Proposer
 from node.recording import Recorder, recover
@@ -40,11 +44,12 @@ from node.sandbox.probe import probe
 from node.screen import Screen
 from node.state import StateFile
 from node.text import clean
-from node.topics.loading import Topic, load_topic, shipped_topics
+from node.topics.joining import Joining, check_code
+from node.topics.loading import Topic, load_topic
 from node.trials.hardware import Hardware, default_budget_seconds, detect
 from node.trials.local import make_local_trainer
 from swarm.finding import Track
-from swarm.words import SwarmError, short
+from swarm.words import BriefId, SwarmError, short
 
 
 class UsageError(SwarmError):
@@ -55,7 +60,7 @@ class UsageError(SwarmError):
 class Launch:
     """What a person asked for."""
 
-    topic: str
+    topic: str | None  # None: what the ticket is for
     home: Home
     ticket: Ticket | None = None
     budget_s: float | None = None
@@ -64,13 +69,17 @@ class Launch:
     name: str | None = None
     listen: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
     mdns: bool = True
-    proposer: Literal["auto", "classic", "llm"] = "auto"
+    proposer: Kind = "auto"
     model: str | None = None
     remote: str | None = None
     train: bool = True
     unsafe: bool = False
     ticket_file: Path | None = None
+    private: bool = False
+    metrics: MetricsAddress | None = None  # where to serve them
 
 
 async def run_node(launch: Launch, screen: Screen) -> None:
@@ -95,12 +104,15 @@ async def run_node(launch: Launch, screen: Screen) -> None:
 
 async def _work(launch: Launch, events: Events, settings: NetworkSettings, proposer: Proposer) -> None:
     identity = load_or_create(launch.home.key)
-    topic = await _load_topic(launch, events)
     hardware = await trio.to_thread.run_sync(detect)
+    confinement = replace(await trio.to_thread.run_sync(probe, hardware), unsafe=launch.unsafe)
+    if launch.ticket is not None:  # a conflict is said before anything is fetched with the ticket
+        _swarm_key(launch, BriefId(launch.ticket.brief))
+    topic = await _load_topic(launch, events, identity, confinement, settings)
+    settings = replace(settings, swarm_key=_swarm_key(launch, topic.brief_id))
     budget_s = launch.budget_s or default_budget_seconds(hardware, topic.brief.budgets)
     track = Track(hardware_class=hardware.hardware_class, budget_seconds=budget_s)
     launch.home.save_brief(topic.brief_id, topic.brief_bytes)
-    confinement = replace(await trio.to_thread.run_sync(probe, hardware), unsafe=launch.unsafe)
     journal = Journal(launch.home.journal)
     try:
         await Node(launch, events, identity, topic, hardware, track, confinement, journal, settings, proposer).run()
@@ -108,14 +120,17 @@ async def _work(launch: Launch, events: Events, settings: NetworkSettings, propo
         journal.close()
 
 
-async def _load_topic(launch: Launch, events: Events) -> Topic:
-    """The topic, its text ready; the ticket's brief must be the one this installation makes of it."""
+async def _load_topic(
+    launch: Launch, events: Events, identity: Identity, confinement: Confinement, settings: NetworkSettings
+) -> Topic:
+    """The topic, its text ready: by its name or file, or, with a ticket alone, from whoever has it."""
     ticket = launch.ticket
-    if ticket is not None and launch.topic == ticket.topic and ticket.topic not in shipped_topics():
-        raise UsageError(
-            f"the ticket is for topic {ticket.topic!r}, which does not come with research-swarm; "
-            "get its topic file from whoever gave you the ticket and add --topic FILE.toml"
-        )
+    if launch.topic is None:
+        assert ticket is not None, "neither a topic nor a ticket"
+        peers = ticket_peers(launch.home, identity, ticket, settings, events)
+        return await Joining(
+            ticket, launch.home, peers, events, partial(check_code, confinement=confinement, trains=launch.train)
+        ).topic()
 
     def progress(what: str, done: int, total: int | None) -> None:
         trio.from_thread.run_sync(events.emit, Preparing(what=what, done=done, total=total))
@@ -126,7 +141,7 @@ async def _load_topic(launch: Launch, events: Events) -> Topic:
     if ticket is not None and ticket.brief != topic.brief_id:
         raise UsageError(
             f"the ticket is for another {ticket.topic!r} (brief {short(ticket.brief)}, here it is "
-            f"{short(topic.brief_id)}): use the same version of research-swarm and the same topic file on both sides"
+            f"{short(topic.brief_id)}): leave out --topic, then what the ticket is for comes from its peers"
         )
     return topic
 
@@ -160,7 +175,7 @@ class Node:
         events.listen(self._state.hear, first=True)
         self._notebook = Notebook(topic.brief, journal.of(topic.brief_id), identity, events)
         self._results = open_results(home.results, identity.peer_id, topic.brief.name, self._name)
-        self._network = Network(home, identity, self._notebook, settings, events)
+        self._network = Network(home, identity, self._notebook, settings, events, OfferedBlobs(topic.blobs()))
         self._proposer = proposer
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         room = Room(home.path, events)
@@ -184,9 +199,12 @@ class Node:
         reason = "asked to stop"
         try:
             async with trio.open_nursery() as nursery:
+                metrics = await self._serve_metrics(nursery)
                 await self._results.prepare()
                 recovered = await recover(self._notebook, self._results, self._events)
                 self._events.emit(self._introduction())
+                if metrics:
+                    self._events.notice(f"metrics at http://{metrics}/metrics")
                 if recovered:
                     self._events.notice(f"took {recovered} findings from the branch that the journal did not have")
                 nursery.start_soon(self._state.run)
@@ -205,6 +223,18 @@ class Node:
             raise
         finally:
             self._say_goodbye(reason)
+
+    async def _serve_metrics(self, nursery: trio.Nursery) -> MetricsAddress | None:
+        """Where they are, if anybody wants them. Raises MetricsError."""
+        if (wanted := self._launch.metrics) is None:
+            return None
+        port = await nursery.start(MetricsServer(wanted, self._metrics).run)
+        return replace(wanted, port=port)
+
+    def _metrics(self) -> tuple[str, bytes]:
+        from node.metrics import CONTENT_TYPE, exposition  # 60 ms to import
+
+        return CONTENT_TYPE, exposition(self._state.facts(), self._network.facts(), running=True)
 
     async def _work_until_stopped(self, nursery: trio.Nursery) -> str:
         """At the time of --until a running trial is given up: the machine belongs to its owner again."""
@@ -265,6 +295,13 @@ class Node:
         self._state.write()
 
 
+def _swarm_key(launch: Launch, brief: BriefId) -> bytes | None:
+    try:
+        return swarm_key(launch.home, brief, asked=launch.private, ticket=launch.ticket)
+    except PrivacyConflict as error:
+        raise UsageError(str(error)) from None
+
+
 def _settings(launch: Launch) -> NetworkSettings:
     """Checked here, before anything starts: an address nobody can dial is a usage error."""
     for option, addresses, parse in (
@@ -276,9 +313,17 @@ def _settings(launch: Launch) -> NetworkSettings:
                 parse(address)
             except GossipError as error:
                 raise UsageError(f"{option}: {error}") from None
+    try:
+        check_private_option(launch.private, launch.ticket)
+    except PrivacyConflict as error:
+        raise UsageError(str(error)) from None
     joined = launch.ticket.addresses if launch.ticket else ()
     return NetworkSettings(
-        listen=launch.listen, bootstrap=(*joined, *launch.bootstrap), mdns=launch.mdns, ticket_file=launch.ticket_file
+        listen=launch.listen,
+        bootstrap=(*joined, *launch.bootstrap),
+        mdns=launch.mdns,
+        ticket_file=launch.ticket_file,
+        lists=load_peer_lists(launch.home.path, launch.allow, launch.deny),
     )
 
 

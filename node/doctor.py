@@ -1,10 +1,10 @@
 """`swarm doctor`: tries each thing a node needs, by really doing it, and says what to do where one fails.
 
-Owns the checks. None of them changes the home beyond a file that is made and taken away again.
+Owns the checks of this machine and this home; those of the network are node/network_checks.py. None of them changes the
+home beyond a file that is made and taken away again.
 """
 
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,12 +17,21 @@ from gossip.identity import load_or_create
 from gossip.refusal import GossipError
 from node import shipped
 from node.home import Home
+from node.network_checks import (
+    Seen,
+    check_bootstrap,
+    check_clock,
+    check_listen_port,
+    check_mesh,
+    check_reachability,
+    check_topic,
+)
 from node.sandbox.advice import advice
 from node.sandbox.policy import Backend
 from node.sandbox.probe import probe
 from node.topics.loading import describe_topic, shipped_topics
 from node.trials.hardware import detect
-from swarm.words import SwarmError, short
+from swarm.words import SwarmError
 
 ENOUGH_DISK_BYTES = 1 << 30  # results, journal and scratch of a night; guess with room
 TORCH_SECONDS = 120.0  # a cold import from a slow disk
@@ -48,12 +57,20 @@ def examine(home: Home, env: Mapping[str, str]) -> Iterator[Check]:
         check_torch,
         check_hardware,
         check_sandbox,
-        lambda: check_port(home),
-        lambda: check_network(home),
+        lambda: _of_network("clock", check_clock(home)),
+        lambda: _of_network("listen port", check_listen_port(home)),
+        lambda: _of_network("reachability", check_reachability(home)),
+        lambda: _of_network("bootstrap", check_bootstrap(home)),
+        lambda: _of_network("mesh", check_mesh(home)),
+        lambda: _of_network("topic", check_topic(home)),
         lambda: check_model(env),
     )
     for step in steps:
         yield step()
+
+
+def _of_network(name: str, seen: Seen) -> Check:
+    return Check(name, seen.state, seen.found, seen.advice)
 
 
 def report(checks: list[Check]) -> dict[str, Any]:  # Any: a JSON document
@@ -145,35 +162,6 @@ def check_sandbox() -> Check:
     found = probe(detect())
     state = "warning" if found.backend is Backend.NONE else "ok"
     return Check("sandbox", state, found.describe(), advice(found))
-
-
-def check_port(home: Home) -> Check:
-    """The port this node used last: free, or held by the node itself."""
-    port = home.read_state().get("port")
-    if not isinstance(port, int):
-        return Check("port", "ok", "none chosen yet; the first start takes a free one")
-    if home.running():
-        return Check("port", "ok", f"{port}, in use by this node")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            return Check(
-                "port", "warning", f"{port}: {error.strerror}", "the next start takes another one, or use --listen"
-            )
-    return Check("port", "ok", f"{port} is free")
-
-
-def check_network(home: Home) -> Check:
-    state = home.read_state()
-    if not home.running():
-        return Check("peers", "ok", "not known while no node is running")
-    peers = state.get("peers", [])
-    if not peers:
-        advice = "join with a ticket of the others, or check that their addresses can be reached from here"
-        return Check("peers", "warning", "the running node has no peers", advice)
-    return Check("peers", "ok", f"{len(peers)} connected: {', '.join(short(str(peer)) for peer in peers[:5])}")
 
 
 def check_model(env: Mapping[str, str]) -> Check:

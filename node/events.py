@@ -53,8 +53,9 @@ class NodeStarted(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening(Event):
     addresses: tuple[str, ...]
-    ticket: str
+    ticket: str  # not in JSON if private: lines of JSON end in log files
     port: int | None
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +140,10 @@ Listener = Callable[[Event], None]
 def event_json(event: Event) -> dict[str, Any]:
     """{"event": "trial_started", "at": ..., ...}: what `--json` prints, one object per line."""
     name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__).lstrip("_")
-    return {"event": name, **dataclasses.asdict(event)}
+    fields = dataclasses.asdict(event)
+    if isinstance(event, Listening) and event.private:
+        fields["ticket"] = None
+    return {"event": name, **fields}
 
 
 class Events:

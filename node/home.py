@@ -5,8 +5,12 @@ journal.sqlite  every record, own and peers': the truth
 results/        ordinary git repository with the branch of runs
 briefs/         briefs this home has worked on, by id
 corpora/        tokenized text, by topic
+private/        keys of private swarms, by brief, mode 0600, and the addresses of their peers
 scratch/        where trials run; emptied at start
 replays/        what `swarm replay` asks of the node that runs here
+peers.toml      whom the owner lets in and keeps out, if there is one
+peers.json      where peers were reached; reputation.json: what is held against them
+network.json    what a running node counts of its network
 state.json      what a running node last said of itself: for `swarm status` and friends
 """
 
@@ -23,6 +27,8 @@ import platformdirs
 
 from swarm.brief import Brief, decode_brief
 from swarm.words import BriefId, SwarmError
+
+SWARM_KEY_BYTES = 32
 
 
 class HomeError(SwarmError):
@@ -48,6 +54,7 @@ class Home:
         self.briefs = self.path / "briefs"
         self.corpora = self.path / "corpora"
         self.scratch = self.path / "scratch"
+        self.private = self.path / "private"
         self.state = self.path / "state.json"
         self._lock = self.path / "lock"
 
@@ -120,7 +127,44 @@ class Home:
         return cast("dict[str, Any]", state) if isinstance(state, dict) else {}
 
     def write_state(self, state: dict[str, Any]) -> None:
-        write_atomically(self.state, (json.dumps(state, indent=1) + "\n").encode())
+        """For its owner only: it holds the ticket, and the ticket may hold a key."""
+        write_atomically(self.state, (json.dumps(state, indent=1) + "\n").encode(), mode=0o600)
+
+    def swarm_key_file(self, id: BriefId) -> Path:
+        return self.private / f"{id}.key"
+
+    def private_peers_file(self, id: BriefId) -> Path:
+        """Their addresses, apart from those of public peers: neither are dialled for the other."""
+        return self.private / f"{id}.peers.json"
+
+    def is_private(self, id: BriefId) -> bool:
+        return self.swarm_key_file(id).exists()
+
+    def load_swarm_key(self, id: BriefId) -> bytes | None:
+        """None: this home works on the brief in public. Raises HomeError."""
+        path = self.swarm_key_file(id)
+        try:
+            key = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise HomeError(f"cannot read the key of a private swarm, {path}: {error.strerror}") from None
+        if len(key) != SWARM_KEY_BYTES:
+            raise HomeError(
+                f"{path} should hold the {SWARM_KEY_BYTES} bytes of a private swarm's key and holds {len(key)}: put a "
+                "copy back, or join with a ticket in another --home"
+            )
+        return key
+
+    def save_swarm_key(self, id: BriefId, key: bytes) -> None:
+        """Raises HomeError."""
+        assert len(key) == SWARM_KEY_BYTES, f"{len(key)} bytes"
+        path = self.swarm_key_file(id)
+        try:
+            self.private.mkdir(mode=0o700, exist_ok=True)
+            write_atomically(path, key, mode=0o600)
+        except OSError as error:
+            raise HomeError(f"cannot keep the key of a private swarm in {path}: {error.strerror}") from None
 
     def save_brief(self, id: BriefId, data: bytes) -> None:
         path = self.briefs / f"{id}.json"
@@ -135,11 +179,13 @@ class Home:
             raise HomeError(f"cannot read the brief {path}: {error.strerror}") from None
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """The file is old or new, never half. Raises OSError."""
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """The file is old or new, never half. `mode` as for a new file: the umask counts. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
+        temporary.unlink(missing_ok=True)  # a leftover would keep its own mode
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(data)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from swarm.ledger import Entry
 from swarm.space import changes, describe_changes
 from swarm.words import BriefError, Operator, Outcome
 
+MAX_STANDINGS = 1000  # peers' findings, the newest: more than a model-based arm learns from
 PATIENCE_SECONDS = 2.0  # how long a trial waits for a hypothesis that is being made; a guess
 
 
@@ -99,18 +100,21 @@ class Hypotheses:
     def _request(self, best: Entry, inspirations: tuple[Entry, ...]) -> Request:
         ledger, me = self._notebook.ledger, self._notebook.me
         number = self._notebook.next_number()
+        history = tuple(e for e in ledger.entries(track=self._track) if e.finding.outcome is not Outcome.CANCELLED)
+        peers = [e for e in history if e.author != me and e.val_bpb is not None][-MAX_STANDINGS:]
         return Request(
             brief=self._notebook.brief,
             me=me,
             track=self._track,
             parent=best,
-            history=tuple(e for e in ledger.entries(track=self._track) if e.finding.outcome is not Outcome.CANCELLED),
+            history=history,
             other_tracks=tuple(e for e in ledger.entries() if e.finding.track != self._track and e.author != me),
             inspirations=inspirations,
             tried=self._tried(),
             number=number,
             seed=trial_seed(me, number),
             noise=ledger.noise(self._track, me),
+            standings={e.id: ledger.standing(e) for e in peers},
             failure=None,
         )
 

@@ -1,19 +1,21 @@
 """The journal: every record this home has seen, append-only, in SQLite. The truth that ledgers are folded from.
 
-Beside the records it keeps what is this home's own business and never told to anybody: commits and sealed scores.
-The only module that imports sqlite3. It stores signed frames as they came and never changes one. It implements gossip's
-`RecordStore` for one brief at a time (`Journal.of`). Calls are synchronous and short (well under a millisecond each).
-Not covered: deleting, and more than one writing process (the home's lock sees to that); readers may come at any time.
+Beside the records it keeps the proofs that authors contradicted themselves, and what is this home's own business and
+never told to anybody: commits and sealed scores.
+The only module that imports sqlite3. Owns the file, its format and what of it belongs to no brief; the records of one
+brief are node/topic_journal.py (`Journal.of`), which stores signed frames as they came and never changes one. Calls are
+synchronous and short (well under a millisecond each). Not covered: deleting, and more than one writing process (the
+home's lock sees to that); readers may come at any time.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from gossip.envelope import Record, open_frame
 from node.sealed import SealedScore
+from node.topic_journal import TopicJournal
 from swarm.trial import Track
 from swarm.words import BriefId, FindingId, SwarmError
 
@@ -44,7 +46,28 @@ CREATE TABLE sealed (
     at             REAL NOT NULL       -- our wall clock
 );
 """
-_STEPS = (_FORMAT_1, _FORMAT_2)  # each makes a journal of one format one of the next; never change one, add one
+_FORMAT_3 = """
+CREATE TABLE forks (
+    brief  TEXT NOT NULL,
+    author TEXT NOT NULL,
+    first  BLOB NOT NULL,              -- two signed frames that contradict each other: the proof
+    second BLOB NOT NULL,
+    at     REAL NOT NULL,              -- our wall clock
+    PRIMARY KEY (brief, author)        -- one proof is enough
+);
+"""
+# How a record came. Empty, and 0, for those that came before this was kept.
+_FORMAT_4 = """
+ALTER TABLE records ADD COLUMN heard_from TEXT NOT NULL DEFAULT '';   -- the peer that gave it to us
+ALTER TABLE records ADD COLUMN way TEXT NOT NULL DEFAULT '';          -- gossip's Way
+ALTER TABLE records ADD COLUMN made_ms INTEGER NOT NULL DEFAULT 0;    -- its author's clock, unix milliseconds
+"""
+_STEPS = (
+    _FORMAT_1,
+    _FORMAT_2,
+    _FORMAT_3,
+    _FORMAT_4,
+)  # each makes a journal of one format one of the next; never change one, add one
 _LATEST = len(_STEPS)
 
 
@@ -79,7 +102,7 @@ class Journal:
     def close(self) -> None:
         self._db.close()
 
-    def of(self, brief: str) -> "TopicJournal":
+    def of(self, brief: str) -> TopicJournal:
         """The part of the journal that belongs to one brief."""
         return TopicJournal(self, brief)
 
@@ -116,6 +139,19 @@ class Journal:
         )
         return [_sealed_score(row) for row in rows]
 
+    def forked(self, brief: str) -> list[str]:
+        """Authors of a brief who were proven to contradict themselves."""
+        return [row[0] for row in self.query_forks(brief)]
+
+    def query_forks(self, brief: str) -> list[tuple[Any, ...]]:  # Any: a column's own type
+        if self._version() < 3:  # only looked at, and no node has opened it for writing since there are proofs
+            return []
+        return self.query("SELECT author, first, second, at FROM forks WHERE brief = ? ORDER BY author", (brief,))
+
+    def knows_arrivals(self) -> bool:
+        """Whether it says how records came; not so if it is only looked at, and older."""
+        return self._version() >= 4
+
     def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:  # Any: a column's own type
         with self._explained():
             return self._db.execute(sql, values).fetchall()
@@ -145,120 +181,7 @@ class Journal:
             raise JournalError(f"journal {self._path}: {error}; check the disk, or move the file away") from None
 
 
-class TopicJournal:
-    """Records of one brief: gossip's `RecordStore`."""
-
-    def __init__(self, journal: Journal, brief: str) -> None:
-        self.journal = journal
-        self.brief = brief
-        self._heads = _contiguous(
-            (author, seq)
-            for author, seq in journal.query(
-                "SELECT author, seq FROM records WHERE brief = ? ORDER BY author, seq", (brief,)
-            )
-        )
-
-    def append(self, record: Record, *, received: float, own: bool) -> bool:
-        """Store a record; False if its place in the author's log is taken (see `at`). Our own are durable on return."""
-        with self.journal.transaction(durable=own):
-            added = self.journal.execute(
-                "INSERT OR IGNORE INTO records (id, brief, author, seq, kind, received, sent, frame)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (record.id, self.brief, record.author, record.seq, record.kind, received, int(not own), record.frame),
-            )
-        if added and record.seq == self._heads.get(record.author, 0) + 1:
-            self._advance(record.author)
-        return bool(added)
-
-    def _advance(self, author: str) -> None:
-        """Move an author's head over what is now contiguous: records may have come in any order."""
-        head = self._heads.get(author, 0)
-        rows = self.journal.query(
-            "SELECT DISTINCT seq FROM records WHERE brief = ? AND author = ? AND seq > ? ORDER BY seq",
-            (self.brief, author, head),
-        )
-        for (seq,) in rows:
-            if seq != head + 1:
-                break
-            head += 1
-        self._heads[author] = head
-
-    def heads(self) -> dict[str, int]:
-        """Author -> highest sequence number up to which nothing is missing."""
-        return dict(self._heads)
-
-    def last(self, author: str) -> tuple[int, str]:
-        """Sequence number and id of an author's latest record, (0, "") if there is none."""
-        rows = self.journal.query(
-            "SELECT seq, id FROM records WHERE brief = ? AND author = ? ORDER BY seq DESC LIMIT 1", (self.brief, author)
-        )
-        return (rows[0][0], rows[0][1]) if rows else (0, "")
-
-    def at(self, author: str, seq: int) -> str | None:
-        """Id of the record at a place of an author's log."""
-        rows = self.journal.query(
-            "SELECT id FROM records WHERE brief = ? AND author = ? AND seq = ?", (self.brief, author, seq)
-        )
-        return rows[0][0] if rows else None
-
-    def records_after(self, heads: Mapping[str, int], limit_bytes: int) -> list[bytes]:
-        """Frames an asker with `heads` lacks, up to our own heads, as many as fit (at least one if there is any)."""
-        frames: list[bytes] = []
-        size = 0
-        for author, head in sorted(self._heads.items()):
-            after = heads.get(author, 0)
-            while after < head:  # a few at a time: frames differ in size a thousandfold
-                rows = self.journal.query(
-                    "SELECT frame, seq FROM records WHERE brief = ? AND author = ? AND seq > ? AND seq <= ?"
-                    " ORDER BY seq LIMIT 64",
-                    (self.brief, author, after, head),
-                )
-                for frame, seq in rows:
-                    if frames and size + len(frame) > limit_bytes:
-                        return frames
-                    frames.append(frame)
-                    size += len(frame)
-                    after = seq
-        return frames
-
-    def unsent(self) -> list[Record]:
-        rows = self.journal.query(
-            "SELECT frame FROM records WHERE brief = ? AND sent = 0 ORDER BY seq LIMIT 256", (self.brief,)
-        )
-        return [open_frame(frame) for (frame,) in rows]
-
-    def mark_sent(self, ids: Iterable[str]) -> None:
-        with self.journal.transaction(durable=False):
-            for id in ids:
-                self.journal.execute("UPDATE records SET sent = 1 WHERE id = ?", (id,))
-
-    def records(self) -> Iterator[Record]:
-        """Every record of the brief in order of arrival."""
-        for (frame,) in self.journal.query(
-            "SELECT frame FROM records WHERE brief = ? ORDER BY position", (self.brief,)
-        ):
-            yield open_frame(frame)
-
-    def validate(self) -> None:
-        """Assert what must always hold: every frame opens to the row it is stored under, and heads are true."""
-        for id, author, seq, frame in self.journal.query(
-            "SELECT id, author, seq, frame FROM records WHERE brief = ?", (self.brief,)
-        ):
-            record = open_frame(frame)
-            assert (record.id, record.author, record.seq) == (id, author, seq), f"row {id} holds {record.id}"
-        fresh = TopicJournal(self.journal, self.brief)
-        assert fresh.heads() == self.heads(), f"heads {self.heads()} should be {fresh.heads()}"
-
-
 def _sealed_score(row: tuple[Any, ...]) -> SealedScore:  # Any: a column's own type
     id, brief, hardware_class, budget_seconds, val_bpb, sealed_bpb, at = row
     track = Track(hardware_class=hardware_class, budget_seconds=budget_seconds)
     return SealedScore(FindingId(id), BriefId(brief), track, val_bpb, sealed_bpb, at)
-
-
-def _contiguous(positions: Iterable[tuple[str, int]]) -> dict[str, int]:
-    heads: dict[str, int] = {}
-    for author, seq in positions:
-        if seq == heads.get(author, 0) + 1:
-            heads[author] = seq
-    return {author: head for author, head in heads.items() if head}

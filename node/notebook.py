@@ -6,22 +6,23 @@ against the brief, stored and folded. The journal comes before everything that t
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import trio
 
 from gossip.envelope import Record, seal
+from gossip.heard import Heard
 from gossip.identity import Identity
 from gossip.refusal import Refusal, RefusalReason
 from node.clock import wall_clock
 from node.events import Events, FindingReceived
-from node.journal import TopicJournal
 from node.text import clean
+from node.topic_journal import TopicJournal
 from swarm.brief import Brief
 from swarm.finding import Finding, check_against, decode_finding, encode_finding
 from swarm.ledger import Entry, Ledger, ReplayEntry
 from swarm.replay import Replay, decode_replay, encode_replay
-from swarm.words import BriefError, FindingId, MalformedRecord, PeerId, SwarmError, short
+from swarm.words import BriefError, Decision, FindingId, MalformedRecord, PeerId, SwarmError, short
 
 MAX_INSPIRATIONS_WAITING = 256  # newest kept; a proposer is told of sixteen at most
 
@@ -30,19 +31,24 @@ class CopiedIdentity(SwarmError):
     """Two nodes run with one key."""
 
 
+SMALL_SWARM = 32  # authors; up to here everything is broadcast: 12 kB/s a node (docs/log.md)
+
+
 class Notebook:
     def __init__(self, brief: Brief, journal: TopicJournal, identity: Identity, events: Events) -> None:
         self.brief = brief
         self.me = PeerId(identity.peer_id)
         self.journal = journal
-        self.ledger = ledger_of(brief, journal.records())
+        self.ledger = ledger_of(brief, journal.records(), ignored=journal.unwanted() - {self.me})
         self.log_turn = trio.Lock()  # held from a seal to its append: places in our log are given in order
         self._identity = identity
         self._events = events
         self._waiting: deque[Entry] = deque(maxlen=MAX_INSPIRATIONS_WAITING)
         self._on_own: list[Callable[[], None]] = []
-        self._said_own_came_back = False
-        self._said_twofold: set[PeerId] = set()
+        self._opened_ms = int(wall_clock() * 1000)
+        self._said_own_came_back = self._said_copied = self._said_forked = False
+        if self.me in journal.unwanted():
+            self._step_back()
 
     # --- ours -----------------------------------------------------------------------------------------------------
 
@@ -58,6 +64,15 @@ class Notebook:
         assert isinstance(entry, Entry), f"our own record {record.id} does not decode"
         self._wake()
         return entry
+
+    def is_news(self, record: Record) -> bool:
+        """Whether a record of ours is told to everybody at once. In a large swarm only what others would act on:
+        improvements, and evidence about findings. The rest comes with their next round of catch-up, at half the bytes.
+        """
+        entry = self.ledger.get(FindingId(record.id))
+        if entry is None or entry.finding.verdict.decision is Decision.KEEP:
+            return True
+        return len(self.journal.heads()) <= SMALL_SWARM
 
     def append_replay(self, replay: Replay) -> ReplayEntry:
         """Sign a replay, store it and tell it to others. No commit belongs to it: its finding has one.
@@ -99,16 +114,29 @@ class Notebook:
 
     # --- peers' ---------------------------------------------------------------------------------------------------
 
-    def receive(self, record: Record) -> Refusal | None:
+    def refuse_author(self, author: str) -> Refusal | None:
+        """Whether nothing more of an author is taken: it was proven to contradict itself."""
+        if author not in self.journal.unwanted():
+            return None
+        return Refusal(RefusalReason.AUTHOR_EQUIVOCATED, f"{author} signed records that contradict each other")
+
+    def holds(self, record: Record) -> bool:
+        return self.journal.at(record.author, record.seq) == record.id
+
+    def receive(self, record: Record, heard: Heard | None = None) -> Refusal | None:
         """Check a peer's record against the brief, store it, fold it. Otherwise the refusal with its reason."""
-        held = self.journal.at(record.author, record.seq)
-        if held == record.id:
+        if self.holds(record):
             return Refusal(RefusalReason.KNOWN, f"record {record.id} is in the journal")
-        if held is not None:
-            self._say_twofold(PeerId(record.author))
+        if (refusal := self.refuse_author(record.author)) is not None:
+            return refusal
+        if record.author == self.me and (refusal := self._look_at_own(record)) is not None:
+            return refusal
+        contradicted = self.journal.contradicted(record)
+        if contradicted is not None:
+            self._prove(contradicted, record)
             return Refusal(RefusalReason.EQUIVOCATION, f"{record.author} signed two records number {record.seq}")
         # Stored whatever it says: a log with a gap could never be handed on.
-        self.journal.append(record, received=wall_clock(), own=False)
+        self.journal.append(record, received=wall_clock(), own=False, heard=heard)
         try:
             entry = self._fold(record)
         except (MalformedRecord, BriefError) as error:
@@ -122,6 +150,55 @@ class Notebook:
             self._events.emit(_received(entry))
         return None
 
+    def _prove(self, first: Record, second: Record) -> None:
+        """From here on an author says nothing to us, and never said anything: so it does not matter which of its two
+        stories came first, and every node that holds the proof has the same ledger."""
+        self.journal.prove(first, second, wall_clock())
+        author = PeerId(first.author)
+        if author == self.me:  # our own findings stay ours; nobody else believes them
+            self._step_back()
+            return
+        self.ledger.forget(author)
+        self._events.notice(
+            f"{short(author)} signed two records that contradict each other (a copied home, or a lie): all its "
+            "findings are ignored from now on",
+            warning=True,
+        )
+
+    # --- a copy of this identity -----------------------------------------------------------------------------------
+    # Whoever hears the other first steps back: what it makes stays in its own home, untold, so that the swarm never
+    # gets to see two stories, and the other one can go on. Only if both were told before either heard the other is the
+    # identity of no more use in this topic.
+
+    def _look_at_own(self, record: Record) -> Refusal | None:
+        """A record with our key that we have not: from before a backup, or another machine's. A refusal: not now."""
+        if self.log_turn.locked():
+            self._step_back()
+            return Refusal(RefusalReason.INBOX_FULL, "a record of this node is being written; theirs comes again")
+        if record.at_ms > self._opened_ms:
+            self._step_back()
+        return None
+
+    def _step_back(self) -> None:
+        self.journal.hold_back(self.me)
+        forked = self.me in self.journal.unwanted()
+        if forked and not self._said_forked:
+            self._said_forked = self._said_copied = True
+            self._events.notice(
+                "this node's identity is used by another machine, too, and both have written: research goes on, but "
+                "what is found here stays in this home, because peers would believe neither; to take part again stop "
+                "this node and move its identity.key away, so that it becomes a node of its own",
+                warning=True,
+            )
+        elif not self._said_copied:
+            self._said_copied = True
+            self._events.notice(
+                "this node's identity is used by another machine, too, right now: research goes on, but what is "
+                "found here is told to nobody until the next start; give one of the two a home of its own, without the "
+                "copied identity.key",
+                warning=True,
+            )
+
     def _say_replayed(self, entry: ReplayEntry) -> None:
         """Of a finding of ours: what somebody else's trial of it came to, and what it stands for now."""
         ours, trial = self.ledger.get(entry.replay.of), entry.replay.trial
@@ -133,20 +210,8 @@ class Notebook:
         standing = self.ledger.standing(ours).value
         self._events.notice(f"{name} replayed #{ours.finding.number}{steps}: {came_to}; it is {standing}")
 
-    def _say_twofold(self, author: PeerId) -> None:
-        """Once for each author. A node that hears this of itself is one of the two."""
-        if author in self._said_twofold:
-            return
-        self._said_twofold.add(author)
-        whose = "this node's own key" if author == self.me else f"the key of {short(author)}"
-        self._events.notice(
-            f"two nodes write with {whose} (a copied home?), or its owner says two things: the record that came first "
-            "counts; give the copy a key of its own by moving its identity.key away",
-            warning=True,
-        )
-
     def _say_own_came_back(self) -> None:
-        if not self._said_own_came_back:
+        if not self._said_own_came_back and not self._said_copied:
             self._said_own_came_back = True
             self._events.notice(
                 "peers hold findings of this node that were missing here; they are taken back. If this home was not "
@@ -156,7 +221,7 @@ class Notebook:
 
     def drain(self, limit: int = 16) -> tuple[Entry, ...]:
         """Peers' findings that came since the last call, the newest `limit` of them."""
-        drained = tuple(self._waiting)[-limit:]
+        drained = tuple(entry for entry in self._waiting if entry.id in self.ledger)[-limit:]
         self._waiting.clear()
         return drained
 
@@ -200,10 +265,12 @@ def replay_entry_of(record: Record) -> ReplayEntry:
     return ReplayEntry(record.id, PeerId(record.author), record.seq, record.at_ms, replay)
 
 
-def ledger_of(brief: Brief, records: Iterable[Record]) -> Ledger:
-    """What a brief's records say, leaving aside those that say nothing valid."""
+def ledger_of(brief: Brief, records: Iterable[Record], *, ignored: Collection[str] = ()) -> Ledger:
+    """What a brief's records say, leaving aside those that say nothing valid, and those of authors to be ignored."""
     ledger = Ledger(brief.acceptance)
     for record in records:
+        if record.author in ignored:
+            continue
         with contextlib.suppress(MalformedRecord, BriefError):
             fold_record(ledger, record, brief)
     return ledger

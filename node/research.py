@@ -19,15 +19,17 @@ from node.recording import Recorder
 from node.replays.replayer import Replayer
 from node.room import Room
 from node.sealed import sealed_score
+from node.trials.output import thin
 from node.trials.trainer import Job, Progress, Trainer, TrialReport
 from swarm.comparison import Comparison
 from swarm.finding import Finding, Proposal
 from swarm.ledger import Entry
-from swarm.trial import Track
+from swarm.trial import Track, Trial
 from swarm.verdict import Side
 from swarm.words import BriefId, Decision, Outcome, SwarmError
 
 LAST_WORDS_SECONDS = 5.0  # to record an experiment that is stopped between its trials; a guess
+SHARED_POINTS = 16  # of a trial's curve; half as many of a repeat's. 40 made half of a large swarm's traffic (measured)
 MAX_FAILED_BASELINES = 3  # a brief whose own start does not run here is not worth a night
 
 
@@ -180,8 +182,8 @@ async def record(
         node_name=lab.name,
         started_at=started_at,
         proposal=proposal,
-        trials=comparison.trials,
-        parent_trials=comparison.parent_trials,
+        trials=for_everybody(comparison.trials),
+        parent_trials=for_everybody(comparison.parent_trials),
         verdict=comparison.verdict(),
     )
     entry, commit = await lab.recorder.record(finding, reports)
@@ -207,6 +209,12 @@ async def record(
         )
     )
     return entry
+
+
+def for_everybody(trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
+    """Trials as a record has them: every node carries it, and curves are most of it. The run folder has all points."""
+    points = (SHARED_POINTS, *(SHARED_POINTS // 2 for _ in trials[1:]))
+    return tuple(t.model_copy(update={"curve": thin(t.curve, n)}) for t, n in zip(trials, points, strict=False))
 
 
 def remember_sealed(lab: Lab, entry: Entry, reports: list[TrialReport]) -> None:

@@ -102,7 +102,7 @@ def describe(event: Event) -> str | None:
         case NodeStarted():
             return "\n".join(f"{label:<9} {value}" for label, value in header_rows(event))
         case Listening():
-            return f"listening {', '.join(event.addresses)}\nticket    {event.ticket}"
+            return f"listening {', '.join(event.addresses)}\nticket    {ticket_words(event)}"
         case Preparing():
             done = event.total is not None and event.done >= event.total
             return f"{event.what}: done" if done else f"{event.what} ..." if event.done == 0 else None
@@ -127,6 +127,15 @@ def describe(event: Event) -> str | None:
             return stopped_line(event)
         case _:
             return None
+
+
+def ticket_words(event: Listening) -> str:
+    """A ticket that holds a key is shown only to who asks for it: what a node prints may be kept in logs."""
+    return (
+        "private swarm: only who has its ticket can connect; show it with swarm ticket"
+        if event.private
+        else event.ticket
+    )
 
 
 def again_words(event: TrialStarted) -> str:
@@ -230,7 +239,7 @@ class LiveScreen:
                 for label, value in header_rows(event):
                     self._print(Text(f"{label:<9} ", style="dim").append(value, style="default"))
             case Listening():
-                self._print(Text(f"{'ticket':<9} ", style="dim").append(event.ticket, style="cyan"))
+                self._print(Text(f"{'ticket':<9} ", style="dim").append(ticket_words(event), style="cyan"))
                 self._print(Text("          others join with: swarm join TICKET", style="dim"))
             case Stopped():
                 self._trial = None

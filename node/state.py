@@ -77,6 +77,10 @@ class StateFile:
     def training_share(self) -> float | None:
         return self._share.value()
 
+    def facts(self) -> dict[str, Any]:
+        """What is written, as of now."""
+        return self._state | {"training_share": self._share.value()}
+
     def hear(self, event: Event) -> None:
         match event:
             case NodeStarted():

@@ -13,12 +13,15 @@ from gossip.identity import load_or_create
 from node.home import Home
 from node.journal import Journal
 from node.notebook import ledger_of
+from node.proposers.credit import arm_of
 from node.replays.replay_json import replay_json, replays_of
+from node.report.arms_json import arms_json
 from node.report.finding_json import finding_json
 from node.report.patch import text_diff
 from node.results.repository import Results, open_results
 from node.sealed import SealedScore, drift_of
 from node.text import clean
+from node.topic_journal import TopicJournal
 from swarm.brief import Brief
 from swarm.finding import Track
 from swarm.ledger import Entry, Ledger, ReplayEntry
@@ -45,6 +48,7 @@ class Archive:
     ledger: Ledger
     commits: dict[str, str]
     sealed: list[SealedScore]  # of own milestones; for people, see node/sealed.py
+    records: TopicJournal
 
     @property
     def track(self) -> Track | None:
@@ -89,9 +93,11 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
     try:
         state = home.read_state()
         brief_id, brief = _choose_brief(home, state, journal, topic)
-        ledger = ledger_of(brief, journal.of(brief_id).records())
-        me = PeerId(load_or_create(home.key).peer_id)
-        yield Archive(home, state, me, brief_id, brief, ledger, journal.commits(), journal.sealed_scores(brief_id))
+        me, records = PeerId(load_or_create(home.key).peer_id), journal.of(brief_id)
+        ledger = ledger_of(brief, records.records(), ignored=records.unwanted() - {me})
+        yield Archive(
+            home, state, me, brief_id, brief, ledger, journal.commits(), journal.sealed_scores(brief_id), records
+        )
     finally:
         journal.close()
 
@@ -122,6 +128,7 @@ def status(archive: Archive) -> Json:
         "budget_s": track.budget_seconds if track else None,
         "sandbox": state.get("sandbox"),
         "proposer": state.get("proposer"),
+        "private": archive.home.is_private(archive.brief_id),
         "home": str(archive.home.path),
         "results_repository": str(archive.home.results),
         "branch": f"nodes/{archive.me}/{archive.brief.name}",
@@ -130,6 +137,7 @@ def status(archive: Archive) -> Json:
         "findings_known": len(archive.ledger),
         "best": {"id": best.id, "val_bpb": best.val_bpb, "score": archive.score(best)} if best else None,
         "noise": _noise(archive),
+        "arms": arms_json(archive.ledger, track, archive.me) if track else [],
         "drift": _drift(archive),
         "peers": state.get("peers", []) if running else [],
         "addresses": state.get("addresses", []),
@@ -197,10 +205,16 @@ def leaderboard(archive: Archive, *, all_tracks: bool = False) -> Json:
                     "standing": archive.ledger.standing(entry).value,
                     "hardware_class": track.hardware_class,
                     "budget_s": track.budget_seconds,
+                    "arm": clean(arm_of(finding.proposal.proposer) or "", 64),
                     "description": clean(finding.proposal.title, 120),
                 }
             )
-    return {"entries": entries, "other_tracks": len(tracks) - len(chosen)}
+    arms = [
+        {"hardware_class": track.hardware_class, "budget_s": track.budget_seconds, **one}
+        for track in chosen
+        for one in arms_json(archive.ledger, track, archive.me, everybody=True)
+    ]
+    return {"entries": entries, "arms": arms, "other_tracks": len(tracks) - len(chosen)}
 
 
 async def branches(archive: Archive) -> Json:
@@ -231,7 +245,7 @@ def ticket(archive: Archive) -> Json:
     text = archive.state.get("ticket")
     if not text:
         raise NothingFound(f"the node in {archive.home.path} has not listened yet; start it with: swarm launch")
-    return {"ticket": text, "running": archive.running}
+    return {"ticket": text, "running": archive.running, "private": archive.home.is_private(archive.brief_id)}
 
 
 def find(archive: Archive, reference: str) -> Entry:

@@ -5,13 +5,13 @@ Owns the models and their payload bytes (msgpack in, msgpack out). Signatures an
 
 from itertools import chain
 from statistics import fmean
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from swarm import payload
 from swarm.brief import MAX_SOURCE_BYTES, Brief, source_sha256
-from swarm.payload import MAX_PAYLOAD_BYTES
+from swarm.payload import MAX_PAYLOAD_BYTES, RECORD_ID, RFC_3339
 from swarm.space import config_key
 from swarm.trial import CURVE_POINTS, CurvePoint, Track, Trial, reported
 from swarm.verdict import Verdict
@@ -40,8 +40,9 @@ class Proposal(Frozen):
     config: dict[str, Value] = Field(max_length=256)
     source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     source: str | None = Field(default=None, max_length=MAX_SOURCE_BYTES)  # train.py, when it is not the brief's
-    parent: FindingId | None = None
-    inspirations: tuple[FindingId, ...] = Field(default=(), max_length=16)  # peers' findings it was told of
+    parent: FindingId | None = Field(default=None, pattern=RECORD_ID)
+    inspirations: tuple[Annotated[FindingId, Field(pattern=RECORD_ID)], ...] = Field(default=(), max_length=16)
+    # ^ peers' findings it was told of
     title: str = Field(max_length=120)  # "rmsnorm, learning rate 3e-3"
     rationale: str = Field(default="", max_length=1000)
 
@@ -59,13 +60,22 @@ class Proposal(Frozen):
 
 class Finding(Frozen):
     kind: Literal["finding"] = "finding"
-    number: int = Field(ge=1)  # the author's own run number in this topic, from 1
+    number: int = Field(ge=1, le=2**53 - 1)  # the author's own run number in this topic, from 1
     node_name: str = Field(default="", max_length=40)
-    started_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")  # RFC 3339, UTC
+    started_at: str = Field(pattern=RFC_3339)
     proposal: Proposal
     trials: tuple[Trial, ...] = Field(min_length=1, max_length=32)  # of the same thing with several seeds
     parent_trials: tuple[Trial, ...] = Field(default=(), max_length=32)  # of its parent, run again for this verdict
     verdict: Verdict
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Finding":
+        if any(trial.track != self.track for trial in self.trials):
+            raise ValueError("trials on different tracks")
+        said = (self.verdict.effect, self.verdict.interval, self.verdict.p_better)
+        if None in said and any(number is not None for number in said):
+            raise ValueError("verdict with only some of effect, interval and p_better")
+        return self
 
     @property
     def outcome(self) -> Outcome:

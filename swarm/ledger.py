@@ -81,9 +81,23 @@ class Ledger:
 
     def apply_replay(self, entry: ReplayEntry) -> bool:
         """True if it was new. The finding may come later."""
-        self._noise.clear()
         known = self._replays.setdefault(entry.replay.of, {})
-        return known.setdefault(entry.id, entry) is entry
+        if entry.id in known:
+            return False
+        self._noise.clear()
+        known[entry.id] = entry
+        return True
+
+    def forget(self, author: PeerId) -> None:
+        """Leave out whatever an author said, as if nothing of it had ever come."""
+        entries = [entry for entry in self._entries.values() if entry.author != author]
+        replays = [one for known in self._replays.values() for one in known.values() if one.author != author]
+        for table in (self._entries, self._by_key, self._children, self._replays, self._noise):
+            table.clear()
+        for entry in entries:
+            self.apply(entry)
+        for replay in replays:
+            self.apply_replay(replay)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -209,7 +223,10 @@ class Ledger:
         said, finding = entry.finding.verdict, entry.finding
         parent = None if finding.proposal.parent is None else said.parent_scores
         noise = Noise(said.noise_sd, said.noise_dof)
-        computed = judge(finding.trials, parent, noise, self._acceptance, simpler=said.simpler)
+        try:
+            computed = judge(finding.trials, parent, noise, self._acceptance, simpler=said.simpler)
+        except ArithmeticError:  # a stranger's numbers, each of them finite, too large or too small to calculate with
+            return False
         return computed.decision is said.decision
 
     # --- who and what ---------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from swarm.words import MalformedRecord
 
 MAX_PAYLOAD_BYTES = 64 * 1024
+RECORD_ID = r"^[0-9a-f]{64}$"
+RFC_3339 = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"  # UTC
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from swarm import payload
+from swarm.payload import RECORD_ID, RFC_3339
 from swarm.trial import CurvePoint, Trial
 from swarm.words import FindingId, Frozen
 
@@ -18,12 +19,12 @@ MAX_CURVE_DEVIATION = 0.02
 
 class Replay(Frozen):
     kind: Literal["replay"] = "replay"
-    of: FindingId = Field(pattern=r"^[0-9a-f]{64}$")
+    of: FindingId = Field(pattern=RECORD_ID)
     key: str = Field(pattern=r"^[0-9a-f]{64}$")  # of what was run: source and config, as Proposal.key
     node_name: str = Field(default="", max_length=40)
-    started_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")  # RFC 3339, UTC
+    started_at: str = Field(pattern=RFC_3339)
     trial: Trial
-    steps: int | None = Field(default=None, ge=1)  # only so many, at the pace of the first run; None: the whole budget
+    steps: int | None = Field(default=None, ge=1, le=2**53 - 1)  # so many, at the first run's pace; None: all
     curve_deviation: float | None = Field(default=None, ge=0)  # nats, by steps: the largest over common points
 
     @property

@@ -6,6 +6,7 @@ Owns checking a config and naming it (`config_key`). How values are drawn belong
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -49,7 +50,7 @@ class FloatParameter(Frozen):
         return self
 
     def problem(self, value: Value) -> str | None:
-        if isinstance(value, (bool, str)) or not math.isfinite(value):
+        if isinstance(value, (bool, str)) or (isinstance(value, float) and not math.isfinite(value)):
             return f"{value!r} is not a finite number"
         return None if self.low <= value <= self.high else f"{value} is outside {self.low}..{self.high}"
 
@@ -102,7 +103,7 @@ def _as_meant(value: Value, parameter: Parameter | None) -> Value:
         return value
     match parameter:
         case FloatParameter():
-            return float(value)
+            return float(value) if abs(value) < sys.float_info.max else value  # a whole number may be beyond any float
         case ChoiceParameter():
             numbers = (option for option in parameter.options if not isinstance(option, (bool, str)))
             exact = any(type(option) is type(value) and option == value for option in parameter.options)

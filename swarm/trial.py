@@ -1,11 +1,14 @@
 """A trial: one execution of a source and a config. Bad endings are values, not exceptions."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from swarm.words import Condition, Frozen, Outcome
 
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]  # exact in every language
+MAX_SECONDS = 1e9  # thirty years: sums of them stay numbers
 CURVE_POINTS = 40  # a curve in a record is thinned to this many points; the run folder has all of them
 
 
@@ -20,7 +23,7 @@ class Track(Frozen):
 
 
 class CurvePoint(Frozen):
-    step: int = Field(ge=0)
+    step: Count
     seconds: float = Field(ge=0)
     train_loss: float  # nats per token
     progress: float | None = Field(default=None, ge=0, le=1)  # of the schedule in that step, as the script says
@@ -31,13 +34,13 @@ class Trial(Frozen):
 
     outcome: Outcome
     track: Track
-    seed: int
-    seconds: float = Field(ge=0)  # wall time of training, hand-over to exit
+    seed: int = Field(ge=-(2**53) + 1, le=2**53 - 1)
+    seconds: float = Field(ge=0, le=MAX_SECONDS)  # wall time of training, hand-over to exit
     val_bpb: float | None = Field(default=None, gt=0, lt=64)  # bits per byte; present exactly when measured
-    steps: int = Field(default=0, ge=0)
-    tokens: int = Field(default=0, ge=0)
-    parameters: int = Field(default=0, ge=0)
-    peak_memory_bytes: int = Field(default=0, ge=0)
+    steps: Count = 0
+    tokens: Count = 0
+    parameters: Count = 0
+    peak_memory_bytes: Count = 0
     curve: tuple[CurvePoint, ...] = Field(default=(), max_length=CURVE_POINTS)
     reason: str = Field(default="", max_length=400)  # why it was not measured, one sentence
     condition: Condition = Condition.STEADY

@@ -28,6 +28,8 @@ paths = ["text/*.txt"]
 [split]
 validation_per_mille = 200
 sealed_per_mille = 100
+[acceptance]
+max_trials = 2
 """
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from samples import TRACK, make_brief, make_entry, make_trial, make_verdict
 
@@ -13,7 +13,7 @@ from swarm.finding import Finding, Proposal
 from swarm.ledger import Entry, Ledger
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, SearchSpace
 from swarm.trial import Track
-from swarm.words import Config, Operator, Outcome, PeerId
+from swarm.words import Config, FindingId, Operator, Outcome, PeerId, Standing
 
 ME = PeerId("12D3KooWMeMeMeMe")
 PEER = PeerId("12D3KooWPeerPeer")
@@ -99,13 +99,14 @@ def entry(
     source: str | None = None,
     outcome: Outcome | None = None,
     title: str = "",
+    proposer: str = "classic",
     **config: object,
 ) -> Entry:
     """A finding of `author` whose config is the parent's (or the base) with `config` on top."""
     before = parent.finding.proposal.config if parent else BASE
     proposal = Proposal(
         operator=Operator.TUNE if parent else Operator.DRAFT,
-        proposer="classic",
+        proposer=proposer,
         config=SPACE.normalise({**before, **config}),  # type: ignore[dict-item]
         source_sha256=source_sha256(source or TRAIN),
         source=source,
@@ -126,6 +127,8 @@ def request(
     other_tracks: Sequence[Entry] = (),
     number: int = 2,
     seed: int = 1,
+    standings: Mapping[FindingId, Standing] | None = None,
+    track: Track = TRACK,
 ) -> Request:
     """A request on `parent`, or on the first entry of the history, or on a baseline of its own."""
     parent = parent or (history[0] if history else entry())
@@ -134,7 +137,7 @@ def request(
     return Request(
         brief=BRIEF,
         me=ME,
-        track=TRACK,
+        track=track,
         parent=parent,
         history=tuple(known.values()),
         other_tracks=tuple(other_tracks),
@@ -142,6 +145,7 @@ def request(
         tried=tried,
         number=number,
         seed=seed,
+        standings=standings or {},
     )
 
 

@@ -17,13 +17,14 @@ from gossip.ticket import Ticket, encode_ticket
 from node.cli import main
 from node.cli.commands import swarm
 from node.cli.launch import parse_until
+from node.cli.look import replay_words
 from node.home import Home
 
 PEER = "12D3KooWNeyMAf8HrkBFLEhpYqFZWNWBkuhGabcYoXBH87kooJ79"
 TICKET = encode_ticket(Ticket("small", BRIEF_ID, (f"/ip4/127.0.0.1/tcp/9/p2p/{PEER}",)))
 MISTYPED = TICKET[:60] + ("a" if TICKET[60] != "a" else "b") + TICKET[61:]
 TOPIC = 'name = "x"\n[corpus]\nsource = "files"\npaths = ["*.txt"]\n'
-LOOKING = ["status", "log", "leaderboard", "branches", "ticket", "show 1", "diff 1 2"]
+LOOKING = ["status", "peers", "log", "leaderboard", "branches", "ticket", "show 1", "diff 1 2"]
 PROGRAM = [sys.executable, "-c", "from node.cli import main; main()"]
 
 
@@ -66,9 +67,9 @@ WRONG = {
     "a truncated ticket": (["join", TICKET[:-5]], "cut short"),
     "a mistyped ticket": (["join", MISTYPED], "mistyped"),
     "a ticket of another version": (["join", "swarm2" + TICKET[6:]], "version"),
-    "a ticket of a topic that is not shipped": (
-        ["join", TICKET],
-        "get its topic file from whoever gave you the ticket",
+    "a ticket for another topic than the named one": (
+        ["join", TICKET, "--topic", "pysource"],
+        "leave out --topic, then what the ticket is for comes from its peers",
     ),
     "an unknown topic": (["launch", "--topic", "nope"], "unknown topic 'nope'"),
     "a topic file that is not there": (["launch", "--topic", "none/t.toml"], "there is no topic file none/t.toml"),
@@ -87,6 +88,8 @@ WRONG = {
     "listen on a port there is not": (["launch", "--listen", "/ip4/0.0.0.0/tcp/99999"], "--listen: "),
     "bootstrap nobody": (["launch", "--bootstrap", "/ip4/127.0.0.1/tcp/4001"], "--bootstrap: "),
     "bootstrap nonsense": (["launch", "--bootstrap", "\x1b[2J"], "--bootstrap: "),
+    "allow nobody": (["launch", "--allow", "bob"], "'bob' is not a peer id"),
+    "deny nonsense": (["launch", "--deny", "\x1b[2J"], "is not a peer id"),
     "an unknown proposer": (["launch", "--proposer", "oracle"], "'--proposer'"),
     "llm without configuration": (["launch", "--proposer", "llm"], "set OPENAI_API_KEY"),
     "ticket file is a folder": (["launch", "--ticket-file", "/"], "'--ticket-file'"),
@@ -293,3 +296,10 @@ def test_a_failure_while_events_are_json_is_still_a_sentence_on_standard_error(t
         assert node.wait() == 1
     assert node.stderr.startswith("swarm: ")
     assert node.stderr.count("\n") == 1
+
+
+def test_a_replay_on_a_busy_machine_is_said_not_to_count():
+    replay = {"node_name": "eve", "peer": "p", "steps": None, "agrees": False, "outcome_agrees": True, "val_bpb": 2.5,
+              "outcome": "measured", "condition": "contended"}  # fmt: skip
+    assert replay_words(replay) == "2.5000 by eve: does not agree, does not count"
+    assert replay_words(replay | {"condition": "steady"}) == "2.5000 by eve: does not agree"

@@ -15,6 +15,8 @@ from node.cli.topic import summary_json
 from node.doctor import Check, report
 from node.journal import Journal
 from node.notebook import Notebook
+from node.peer_facts import peers as peer_facts
+from node.story import explain
 from node.topics.loading import describe_topic
 from swarm import words
 from swarm.ledger import Entry, ReplayEntry
@@ -81,6 +83,8 @@ def answers(tmp_path_factory) -> dict[str, object]:
             "swarm leaderboard": views.leaderboard(archive),
             "swarm branches": trio.run(views.branches, archive),
             "swarm ticket": views.ticket(archive),
+            "swarm peers": peer_facts(archive, 0.0),
+            "swarm explain": explain(archive, "2"),
             "swarm show": views.show(archive, "2"),
             "swarm replay": views.replay(archive, *replayed(home, archive)) | {"standing_before": "claimed"},
             "swarm diff": views.diff(archive, "1", "2"),
@@ -92,6 +96,7 @@ def answers(tmp_path_factory) -> dict[str, object]:
 BESIDE = {  # where the manual says the rest of an answer's keys
     "swarm log": ("swarm status",),
     "swarm show": ("swarm log", "swarm replay", "swarm status"),
+    "swarm explain": ("swarm replay",),
     "swarm replay": ("swarm status",),
 }
 

@@ -68,3 +68,36 @@ def test_dialling_needs_a_peer_and_a_port() -> None:
 def test_a_strangers_list_is_sifted() -> None:
     good = f"/ip4/192.0.2.7/tcp/4001/p2p/{PEER}"
     assert dialable([good, "x", good, "/ip4/192.0.2.7/tcp/4001"]) == (good,)
+
+
+RELAY = Identity(bytes([8]) * 32).peer_id
+VIA = f"/ip4/192.0.2.7/tcp/4001/p2p/{RELAY}/p2p-circuit"
+
+
+def test_an_address_through_a_relay_has_its_own_peer_and_the_relays_host() -> None:
+    address = parse_dialable(f"{VIA}/p2p/{PEER}")
+    assert (address.peer, address.host, address.port) == (PEER, "192.0.2.7", 4001)
+    assert parse_dialable(address.relay).peer == RELAY
+    assert str(address) == f"{VIA}/p2p/{PEER}"
+    assert address.transport == VIA
+    assert parse_address(VIA).peer == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"/p2p-circuit/p2p/{PEER}",
+        f"/ip4/192.0.2.7/tcp/4001/p2p-circuit/p2p/{PEER}",
+        f"{VIA}/p2p/{RELAY}",
+        f"{VIA}/p2p/",
+        f"{VIA}/{PEER}",
+        f"{VIA}/p2p/{PEER}/p2p-circuit/p2p/{PEER}",
+        f"{VIA}{VIA}/p2p/{PEER}",
+        f"{VIA}/p2p/{PEER}/",
+        f"/dns4/{'a' * 200}.org/tcp/1/p2p/{RELAY}/p2p-circuit/p2p/{PEER}",
+    ],
+)
+def test_a_malformed_address_through_a_relay_is_refused(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_address(text)
+    assert dialable([text]) == ()

@@ -76,6 +76,23 @@ def test_forged_records_do_not_use_up_the_rate_of_the_author_they_name() -> None
     assert isinstance(admission.admit(record().frame, "peer", 0.0), Admitted)
 
 
+def test_old_records_sent_again_do_not_use_up_the_rate_of_their_author() -> None:
+    known = {record(seq=n).id for n in range(1, 6)}
+    admission = Admission(BRIEF, author_rate=Rate(per_second=0, burst=1), is_known=lambda one: one.id in known)
+    again = [admission.admit(record(seq=n).frame, "replayer", 0.0) for n in range(1, 6)]
+    assert {reason(outcome) for outcome in again} == {RefusalReason.KNOWN}
+    assert isinstance(admission.admit(record(seq=6).frame, "peer", 0.0), Admitted)
+
+
+def test_an_unwanted_authors_records_are_refused_whoever_brings_them_but_only_if_it_signed_them() -> None:
+    unwanted = Refusal(RefusalReason.AUTHOR_DENIED, "no")
+    admission = Admission(BRIEF, refuse_author=lambda author: unwanted if author == ALICE.peer_id else None)
+    assert reason(admission.admit(record().frame, "bob", 0.0)) is RefusalReason.AUTHOR_DENIED
+    assert reason(admission.admit_pulled(record().frame)) is RefusalReason.AUTHOR_DENIED
+    assert reason(admission.admit(bytes(64) + record().frame[64:], "liar", 0.0)) is RefusalReason.BAD_SIGNATURE
+    assert isinstance(admission.admit(record(BOB).frame, "bob", 0.0), Admitted)
+
+
 def test_what_we_asked_for_passes_rates_and_duplicates_but_not_signatures() -> None:
     admission = Admission(BRIEF, author_rate=Rate(0, 0), forwarder_rate=Rate(0, 0))
     assert isinstance(admission.admit_pulled(record().frame), Admitted)

@@ -1,4 +1,7 @@
 import contextlib
+import tracemalloc
+import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 
 import msgpack
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from gossip import catchup
 from gossip.catchup import Page, Request
 from gossip.envelope import open_frame
+from gossip.forks import NO_MORE, NoForks
 from gossip.identity import Identity
 from gossip.refusal import RefusalReason, Refused
 from tests.simworld.gossip_world import BRIEF, MemoryStore, identity
@@ -149,3 +153,77 @@ def test_an_oversized_message_is_refused_unread() -> None:
         catchup.decode_page(bytes(catchup.MAX_RESPONSE_BYTES + 1))
     with pytest.raises(Refused):
         catchup.decode_request(bytes(catchup.MAX_REQUEST_BYTES + 1))
+
+
+class Proofs(NoForks):
+    """Everything about authors that was ever proven, told to whoever asks."""
+
+    def __init__(self, proofs: list[tuple[str, tuple[bytes, ...]]]) -> None:
+        self.proofs = proofs
+
+    def evidence(self, heads: Mapping[str, int], tips: Mapping[str, bytes]) -> list[tuple[str, tuple[bytes, ...]]]:
+        return [proof for proof in self.proofs if heads.get(proof[0]) != NO_MORE]
+
+
+def test_proofs_come_first_whole_in_pairs_and_leave_room_for_records() -> None:
+    frames = (bytes(60_000), bytes(60_000))
+    names = sorted(author.peer_id for author in AUTHORS)
+    forks, full = Proofs([(name, frames) for name in names]), filled([0, 0, 0, 0, 4], size=60_000)
+    page = catchup.answer(full, BRIEF, Request(BRIEF, {}), (), forks)
+    assert page.frames[:4] == frames * 2
+    assert len(page.frames) == 8, "and all four records"
+    assert page.more
+    told = dict.fromkeys(names[:2], NO_MORE)
+    page = catchup.answer(full, BRIEF, Request(BRIEF, {**told, **full.heads()}), (), forks)
+    assert (page.frames, page.more) == (frames * 2, True)
+    page = catchup.answer(full, BRIEF, Request(BRIEF, dict.fromkeys(names, NO_MORE)), (), forks)
+    assert (page.frames, page.more) == ((), False)
+    page = catchup.answer(full, BRIEF, Request(BRIEF, {}, first=names[4]), (), forks)
+    assert page.frames[:2] == frames
+    assert not page.more, "of the authors that were asked about"
+
+
+def test_tips_travel_with_the_heads_and_wrong_ones_are_none() -> None:
+    names = sorted(author.peer_id for author in AUTHORS[:3])
+    heads = dict(zip(names, (3, 1, 2), strict=True))
+    request = Request(BRIEF, heads, tips={names[0]: b"12345678", names[2]: b"abcdefgh"})
+    assert catchup.decode_request(catchup.encode_request(request)) == request
+    plain = catchup.encode_request(Request(BRIEF, heads))
+    assert b"tips" not in plain
+    for wrong in (b"", b"1234567", bytes(25), "x" * 24, 7, None, [b"12345678"] * 3):
+        sent = msgpack.packb(msgpack.unpackb(plain) | {"tips": wrong})
+        assert catchup.decode_request(sent).tips == {}
+
+
+def test_records_are_compressed_for_who_reads_them_so() -> None:
+    frames = tuple(b"findings are alike " * 20 + bytes([n]) for n in range(50))
+    page = Page(frames, more=True)
+    small = catchup.encode_page(page, deflate=True)
+    assert len(small) < len(catchup.encode_page(page)) / 3
+    assert catchup.decode_page(small) == catchup.decode_page(catchup.encode_page(page)) == page
+    assert catchup.decode_request(catchup.encode_request(catchup.Request(BRIEF, {}, deflate=True))).deflate
+    assert not catchup.decode_request(catchup.encode_request(catchup.Request(BRIEF, {}))).deflate
+
+
+@pytest.mark.parametrize(
+    "deflated",
+    [
+        5,
+        b"no stream",
+        zlib.compress(msgpack.packb([b"x"]))[:-1],
+        zlib.compress(msgpack.packb([b"x"])) + b"more",
+        zlib.compress(msgpack.packb(["text"])),
+        zlib.compress(msgpack.packb({})),
+        zlib.compress(b"\xc1"),
+        zlib.compress(bytes(50_000_000)),  # 50 KB that would become 50 MB
+    ],
+)
+def test_a_wrong_compressed_page_is_refused_within_bounds(deflated: object) -> None:
+    fields = {"v": 1, "records": [], "more": False, "peers": [], "deflated": deflated}
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused):
+            catchup.decode_page(msgpack.packb(fields))
+        assert tracemalloc.get_traced_memory()[1] < 5 * catchup.MAX_RESPONSE_BYTES
+    finally:
+        tracemalloc.stop()

@@ -1,7 +1,7 @@
 import trio
 
 from gossip.events import GossipEvent, LocalDiscoveryOff
-from gossip.mdns import LocalDiscovery, service_info
+from gossip.mdns import LocalDiscovery, announced_brief, service_info
 from tests.simworld.gossip_world import BRIEF, identity, until
 
 LOOPBACK = ["127.0.0.1"]
@@ -49,3 +49,26 @@ def test_an_announcement_prefers_addresses_that_others_can_reach() -> None:
     info = service_info(peer, BRIEF, addresses)
     assert info.parsed_addresses() == ["192.0.2.5"]
     assert info.decoded_properties == {"v": "1", "peer": peer, "brief": BRIEF, "a0": addresses[1]}
+
+
+async def test_after_a_move_the_new_addresses_are_announced(monkeypatch) -> None:
+    monkeypatch.setattr("gossip.mdns._CHECK_SECONDS", 0.2)
+    one, two = Listener(1), Listener(2)
+    before = one.address
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run)
+        nursery.start_soon(two.run)
+        await until(lambda: two.found or one.events, seconds=15)
+        if not one.events:  # else: a machine without a multicast route
+            one.address = before.replace("/tcp/4001/", "/tcp/4009/")
+            await until(lambda: one.address in two.found, seconds=15)
+        nursery.cancel_scope.cancel()
+
+
+def test_members_of_a_private_swarm_announce_a_word_of_their_own() -> None:
+    key, other = bytes(range(32)), bytes(range(1, 33))
+    assert announced_brief(BRIEF, None) == BRIEF
+    words = {announced_brief(BRIEF, key), announced_brief(BRIEF, other), announced_brief("cd" * 32, key), BRIEF}
+    assert len(words) == 4
+    assert announced_brief(BRIEF, key) == announced_brief(BRIEF, key)
+    assert announced_brief(BRIEF, key) == "e30c9c650bf5ca88e3f0f4c94fbe80c0f54fd7e59540110f20933ad203159ff5"

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from gossip import catchup
+from gossip.blobs import OfferedBlobs
 from gossip.bus import BusFailed, ListenError
 from gossip.events import (
     BootstrapReached,
@@ -17,6 +18,7 @@ from gossip.events import (
     PeerSpeaksAnotherVersion,
 )
 from gossip.identity import Identity
+from gossip.inbox import Inbox
 from gossip.memory_bus import MemoryNetwork
 from gossip.refusal import Answer, Refusal, RefusalReason
 from tests.simworld.gossip_world import TOPIC, MemoryStore, Node, identity, memory_node, until
@@ -69,6 +71,44 @@ async def test_lost_broadcasts_are_made_good(network: MemoryNetwork, autojump_cl
             nodes[n % 4].write(bytes([n]))
             await trio.sleep(0.5)
         await until(lambda: all(len(node.store) == 40 for node in nodes), seconds=60)
+
+
+async def test_what_is_no_news_is_not_broadcast_but_comes_with_the_next_round(
+    network: MemoryNetwork, autojump_clock: trio.testing.MockClock
+) -> None:
+    one, two = swarm(network, 2)
+    one._is_news = lambda record: record.payload == b"news"
+    one.fresh_service()
+    async with one.running(), two.running():
+        await until(lambda: one.service.snapshot().peers)
+        await trio.sleep(1)
+        quiet, loud = one.write(b"no improvement"), one.write(b"news")
+        await until(lambda: loud.id in two.store.ids())
+        assert quiet.id not in two.store.ids()
+        assert one.store.unsent() == []
+        assert one.service.snapshot().counters["bus.published"] == 1
+        await until(lambda: quiet.id in two.store.ids(), seconds=45)
+
+
+async def test_an_idle_swarm_asks_ever_less_and_a_busy_one_often(
+    network: MemoryNetwork, autojump_clock: trio.testing.MockClock
+) -> None:
+    one, two = swarm(network, 2)
+
+    def asked() -> int:
+        return one.service.snapshot().counters.get("catchup.requests", 0)
+
+    async with one.running(), two.running():
+        await until(lambda: one.service.snapshot().peers)
+        await trio.sleep(120)
+        idle = asked()
+        await trio.sleep(400)
+        assert asked() - idle == 10, "every 40 s"
+        busy = asked()
+        for n in range(40):
+            two.write(bytes([n]))
+            await trio.sleep(10)
+        assert asked() - busy >= 35, "every 10 s"
 
 
 async def test_a_partition_heals(network: MemoryNetwork, autojump_clock: trio.testing.MockClock) -> None:
@@ -220,7 +260,9 @@ async def test_one_of_another_version_is_mentioned_once(
 
     one = memory_node(network, 1)
     other = memory_node(network, 2, bootstrap=[network.address(one.peer_id)])
-    other._bus_factory = lambda deliver, serve: NewerBus(network, other.peer_id, "/swarm/2/x", deliver, serve)
+    other._bus_factory = lambda deliver, serve: NewerBus(
+        network, other.peer_id, "/swarm/2/x", deliver, serve, OfferedBlobs()
+    )
     other.fresh_service()
     async with one.running(), other.running():
         await trio.sleep(120)
@@ -279,18 +321,18 @@ async def test_a_lying_responder_is_cut_off_and_the_others_still_asked(
 async def test_a_full_inbox_drops_with_a_reason_and_lets_the_record_come_again(
     network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gossip.service._INBOX", 2)
     service = memory_node(network, 1).fresh_service()
+    monkeypatch.setattr(service._intake, "_inbox", Inbox(max_records=2))
     author = MemoryStore()
     frames = [author.write(identity(5), bytes([n])).frame for n in range(3)]
-    answers = [service._deliver("forwarder", frame) for frame in [*frames, frames[2]]]
+    answers = [service._intake.deliver("forwarder", frame) for frame in [*frames, frames[2]]]
     assert answers == [Answer.ACCEPT, Answer.ACCEPT, Answer.IGNORE, Answer.IGNORE]
     assert service.snapshot().counters["admission.inbox_full"] == 2
 
 
 async def test_refused_content_is_counted(network: MemoryNetwork, autojump_clock: trio.testing.MockClock) -> None:
     one, two = swarm(network, 2)
-    one.keep = lambda record: Refusal(RefusalReason.CONTENT, "not a finding")  # type: ignore[method-assign]
+    one.keep = lambda record, heard: Refusal(RefusalReason.CONTENT, "not a finding")  # type: ignore[method-assign]
     one.fresh_service()
     async with one.running(), two.running():
         await until(lambda: one.service.snapshot().peers)
@@ -307,7 +349,7 @@ async def test_a_failing_disk_is_not_taken_for_networking_trouble(
     class DiskFull(Exception):
         pass
 
-    def keep(record: object) -> None:
+    def keep(record: object, heard: object) -> None:
         raise DiskFull
 
     one.keep = keep  # type: ignore[method-assign]

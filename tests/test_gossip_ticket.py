@@ -103,3 +103,15 @@ def test_too_many_addresses_do_not_fit() -> None:
 def test_an_address_without_a_peer_is_no_use(address: str) -> None:
     with pytest.raises(TicketError):
         Ticket("t", "ab" * 32, (address,))
+
+
+def test_round_trip_with_addresses_through_relays() -> None:
+    via = f"/ip4/192.0.2.7/tcp/4001/p2p/{PEERS[1]}/p2p-circuit/p2p/{PEERS[0]}"
+    ticket = Ticket("pysource", "ab" * 32, (f"/ip4/192.168.1.10/tcp/4001/p2p/{PEERS[0]}", via))
+    assert decode_ticket(encode_ticket(ticket)) == ticket
+
+
+@pytest.mark.parametrize("key", [b"", bytes(31), bytes(33), "k" * 32])
+def test_a_key_of_another_size_or_kind_is_one_clear_sentence(key) -> None:
+    with pytest.raises(TicketError, match="32 bytes"):
+        Ticket("pysource", "ab" * 32, (), key)

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from gossip.envelope import seal
+from gossip.forks import NO_MORE
+from gossip.heard import Heard, Way
 from gossip.identity import Identity
-from node.journal import Journal, JournalError
+from node.journal import _STEPS, Journal, JournalError
 from node.sealed import SealedScore
 from swarm.trial import Track
 from swarm.words import BriefId, FindingId
@@ -239,6 +241,7 @@ def test_an_older_journal_is_looked_at_as_it_is(older):
     before = older.read_bytes()
     reader = Journal(older, readonly=True)
     assert reader.sealed_scores(BRIEF) == []
+    assert reader.of(BRIEF).forks() == []
     assert len(list(reader.of(BRIEF).records())) == 1
     reader.close()
     assert older.read_bytes() == before
@@ -252,7 +255,52 @@ def test_an_older_journal_is_brought_up_to_date_and_loses_nothing(older):
         assert journal.commits() == {record.id: "c" * 40}
         journal.remember_sealed(SCORES[0])
         assert journal.sealed_scores(BRIEF) == [SCORES[0]]
+        assert journal.of(BRIEF).forks() == []
         journal.close()
+
+
+def test_a_proof_is_kept_for_good_and_is_all_that_is_handed_on_of_its_author(journal):
+    topic, alice, bob = journal.of(BRIEF), log_of(ALICE, 5), log_of(BOB, 2)
+    for record in (*alice, *bob):
+        topic.append(record, received=1.0, own=False)
+    other = seal(ALICE, "finding", BRIEF, 3, alice[1].id, 5, b"another")
+    assert topic.contradicted(other) == alice[2]
+    topic.prove(alice[2], other, at=7.0)
+    topic.prove(other, alice[2], at=8.0)
+    again = journal.of(BRIEF)
+    for one in (topic, again):
+        assert [(fork.first, fork.second, fork.at) for fork in one.forks()] == [(alice[2], other, 7.0)]
+        assert one.unwanted() == {ALICE.peer_id}
+        assert one.heads() == {BOB.peer_id: 2}
+        assert one.records_after({}, 10**6) == [record.frame for record in bob]
+        proof = [(ALICE.peer_id, (alice[2].frame, other.frame))]
+        assert one.evidence({}, {}) == one.evidence({ALICE.peer_id: 5}, {}) == proof
+        assert one.evidence({ALICE.peer_id: NO_MORE}, {}) == []
+    topic.append(seal(ALICE, "finding", BRIEF, 6, alice[4].id, 5, b"more"), received=1.0, own=False)
+    assert topic.heads() == {BOB.peer_id: 2}
+
+
+def test_what_contradicts_a_record_is_found_before_at_and_behind_its_place(journal):
+    topic, alice = journal.of(BRIEF), log_of(ALICE, 6)
+    for record in (alice[1], alice[3]):
+        topic.append(record, received=1.0, own=False)
+    assert [topic.contradicted(record) for record in alice] == [None] * 6
+    wrong = {seq: seal(ALICE, "finding", BRIEF, seq, "" if seq == 1 else "d" * 64, 5, b"?") for seq in range(1, 8)}
+    found = [topic.contradicted(wrong[seq]) for seq in range(1, 8)]
+    assert found == [alice[1], alice[1], alice[1], alice[3], alice[3], None, None]
+
+
+def test_whoever_has_another_record_at_our_head_is_shown_ours(journal):
+    topic, alice = journal.of(BRIEF), log_of(ALICE, 3)
+    for record in alice:
+        topic.append(record, received=1.0, own=False)
+    (tip,) = topic.tips([ALICE.peer_id, BOB.peer_id]).values()
+    assert alice[2].id.startswith(tip.hex())
+    shown = [(ALICE.peer_id, (alice[2].frame,))]
+    other = {ALICE.peer_id: bytes(8), BOB.peer_id: tip}
+    assert topic.evidence({ALICE.peer_id: 3, BOB.peer_id: 3}, {ALICE.peer_id: tip}) == []
+    assert topic.evidence({ALICE.peer_id: 3, BOB.peer_id: 3}, other) == shown
+    assert topic.evidence({ALICE.peer_id: 2, BOB.peer_id: 3}, other) == [], "it gets number 3, which tells"
 
 
 def test_a_step_that_was_cut_short_is_taken_again(older, monkeypatch):
@@ -265,3 +313,49 @@ def test_a_step_that_was_cut_short_is_taken_again(older, monkeypatch):
     journal.remember_sealed(SCORES[0])
     assert journal.sealed_scores(BRIEF) == [SCORES[0]]
     journal.close()
+
+
+def test_a_record_tells_how_it_came(journal):
+    topic = journal.of(BRIEF)
+    ours, theirs, unknown = *log_of(ALICE, 1), *log_of(BOB, 2)
+    topic.append(ours, received=2.0, own=True)
+    topic.append(theirs, received=3.0, own=False, heard=Heard("carol", Way.CATCHUP))
+    topic.append(unknown, received=4.0, own=False)
+    own = topic.arrival(ours.id)
+    assert (own.way, own.peer, own.told, own.received) == (Way.OWN, "", False, 2.0)
+    topic.mark_sent([ours.id])
+    assert topic.arrival(ours.id).told
+    came = topic.arrival(theirs.id)
+    assert (came.way, came.peer, came.made_ms, came.ahead_seconds) == (Way.CATCHUP, "carol", 1001, 1.001 - 3.0)
+    assert topic.arrival(unknown.id).way is None
+    assert topic.latest_arrivals() == [came]
+    assert topic.arrival("0" * 64) is None
+    assert topic.beginning_with(ours.id[:10]) == [ours.id]
+    assert len(topic.beginning_with("")) == 3
+    assert topic.record(theirs.id).frame == theirs.frame
+    assert topic.record("0" * 64) is None
+
+
+def test_a_journal_from_before_arrivals_were_kept_opens_for_looking_and_for_writing(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    first, second = log_of(ALICE, 2)
+    with sqlite3.connect(path) as db:
+        for number, step in enumerate(_STEPS[:3], 1):
+            db.executescript(f"{step} PRAGMA user_version = {number};")
+        db.execute(
+            "INSERT INTO records (id, brief, author, seq, kind, received, sent, frame)"
+            " VALUES (?, ?, ?, 1, ?, 5.0, 1, ?)",
+            (first.id, BRIEF, ALICE.peer_id, "finding", first.frame),
+        )
+    db.close()
+    reader = Journal(path, readonly=True)
+    old = reader.of(BRIEF).arrival(first.id)
+    assert (old.way, old.received, reader.of(BRIEF).latest_arrivals()) == (None, 5.0, [])
+    reader.close()
+    writer = Journal(path)
+    topic = writer.of(BRIEF)
+    topic.append(second, received=6.0, own=False, heard=Heard("bob", Way.BROADCAST))
+    assert topic.arrival(first.id).way is None
+    assert topic.arrival(second.id).way is Way.BROADCAST
+    topic.validate()
+    writer.close()

@@ -10,6 +10,7 @@ from samples import make_finding
 from small_lab import ALICE, BRIEF, BRIEF_ID, ME, notebook_at, until
 
 from gossip import events as heard
+from gossip.interfaces import has_ip6
 from gossip.memory_bus import MemoryNetwork
 from gossip.ticket import MAX_ADDRESSES, decode_ticket
 from node.events import Events, FindingReceived, Listening, Notice, PeersChanged
@@ -217,7 +218,25 @@ def test_a_ticket_names_addresses_of_other_machines_first_and_one_for_this_machi
 
 @pytest.mark.parametrize("port", [None, True, "4001", -1, 65_536, 10**30, 0, 4001.0, [1]])
 def test_a_port_that_is_none_means_any(port):
-    assert default_listen(port) == ("/ip4/0.0.0.0/tcp/0",)
+    assert default_listen(port) == every_interface(0)
+
+
+def test_a_ticket_names_both_families_and_first_what_is_reachable_from_everywhere():
+    addresses = [f"/ip4/10.0.0.{n}/tcp/1/p2p/{PEER}" for n in range(1, 9)] + [
+        f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",
+        f"/ip6/fd00::2/tcp/1/p2p/{PEER}",
+        f"/ip6/2a00:1450::1/tcp/1/p2p/{PEER}",
+        f"/ip6/::1/tcp/1/p2p/{PEER}",
+    ]
+    told = worth_telling(addresses)
+    assert len(told) == MAX_ADDRESSES
+    assert told[0] == f"/ip6/2a00:1450::1/tcp/1/p2p/{PEER}"
+    assert f"/ip6/fd00::2/tcp/1/p2p/{PEER}" in told
+    assert told[-1] == f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}"
+
+
+def every_interface(port: int) -> tuple[str, ...]:
+    return (f"/ip4/0.0.0.0/tcp/{port}", *([f"/ip6/::/tcp/{port}"] if has_ip6() else []))
 
 
 def test_the_port_used_last_is_used_again_if_it_is_free():
@@ -225,8 +244,8 @@ def test_the_port_used_last_is_used_again_if_it_is_free():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert default_listen(port) == ("/ip4/0.0.0.0/tcp/0",)
-    assert default_listen(port) == (f"/ip4/0.0.0.0/tcp/{port}",)
+        assert default_listen(port) == every_interface(0)
+    assert default_listen(port) == every_interface(port)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00\xff", '{"peers": 3}'])

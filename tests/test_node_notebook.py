@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import TRACK, make_brief, make_finding, make_trial
-from small_lab import ALICE, BOB, BRIEF, ME, PeerLog, notebook_at
+from small_lab import ALICE, BOB, BRIEF, BRIEF_ID, ME, PeerLog, notebook_at
 
-from gossip.envelope import seal
+from gossip.envelope import Record, seal
+from gossip.forks import contradict
 from gossip.refusal import RefusalReason
 from node.events import Events, FindingReceived, Notice
 from node.journal import JournalError
@@ -118,7 +119,117 @@ def test_a_second_record_at_the_same_place_is_equivocation(notebook):
     refusal = notebook.receive(second)
     assert refusal.reason is RefusalReason.EQUIVOCATION
     assert ALICE.peer_id in refusal.sentence
-    assert [entry.id for entry in notebook.ledger.entries()] == [first.id]
+    assert [(fork.first, fork.second) for fork in notebook.journal.forks()] == [(first, second)]
+
+
+def two_stories() -> tuple[PeerLog, PeerLog]:
+    """Alice says two things after her first record."""
+    one, other = PeerLog(ALICE), PeerLog(ALICE)
+    one.finding(2.1, width=64)
+    other.records.append(one.records[0])
+    for log, bpb in ((one, 1.9), (other, 1.7)):
+        log.finding(bpb, width=96)
+        log.sign(replay_of(RECORDS[0].id), kind="replay")
+    return one, other
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_whoever_holds_two_stories_of_an_author_has_the_ledger_without_it_in_any_order(data):
+    one, other = two_stories()
+    bob = PeerLog(BOB)
+    bob.sign(replay_of(one.records[1].id), kind="replay")
+    bob.finding(2.0, width=64)
+    records = data.draw(st.permutations([*RECORDS[:3], *bob.records, *one.records, *other.records[1:]]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.sqlite"
+        notebook, honest = notebook_at(path), notebook_at(Path(folder) / "honest.sqlite")
+        for record in records:
+            notebook.receive(record)
+        for record in (*RECORDS[:3], *bob.records):
+            honest.receive(record)
+        assert view(notebook) == view(honest)
+        assert notebook.journal.unwanted() == {ALICE.peer_id}
+        assert all(contradict(fork.first, fork.second) for fork in notebook.journal.forks())
+        again = notebook_at(path)
+        assert view(again) == view(honest)
+        for one in (notebook, again, honest):
+            one.journal.validate()
+            one.journal.journal.close()
+
+
+def test_an_author_who_contradicts_itself_is_said_once_and_nothing_of_it_is_taken_or_waits(notebook, heard):
+    one, other = two_stories()
+    for record in one.records:
+        notebook.receive(record)
+    assert notebook.receive(other.records[1]).reason is RefusalReason.EQUIVOCATION
+    assert notebook.receive(one.finding(1.0)).reason is RefusalReason.AUTHOR_EQUIVOCATED
+    assert notebook.receive(other.records[2]).reason is RefusalReason.AUTHOR_EQUIVOCATED
+    assert notebook.drain() == ()
+    (notice,) = [event for event in heard if isinstance(event, Notice)]
+    assert "all its findings are ignored" in notice.text
+    assert notice.warning
+
+
+def test_the_next_record_of_another_story_is_a_proof_too(notebook):
+    """After a partition the two halves may hold different records number 2, and both get the same number 3."""
+    one, other = two_stories()
+    for record in one.records[:2]:
+        notebook.receive(record)
+    assert notebook.receive(other.records[2]).reason is RefusalReason.EQUIVOCATION
+    assert len(notebook.ledger) == 0
+
+
+def at_ms(log: PeerLog, at: int) -> Record:
+    """Its next record, made at some time."""
+    last = log.records[-1]
+    payload = encode_finding(make_finding(BRIEF, last.seq + 1, 2.0))
+    log.records.append(seal(log.identity, "finding", BRIEF_ID, last.seq + 1, last.id, at, payload))
+    return log.records[-1]
+
+
+def test_a_copy_of_this_node_that_writes_now_makes_it_step_back_until_the_next_start(notebook, heard, tmp_path):
+    own = notebook.append_own(notebook.seal(make_finding(BRIEF, 1, 2.0)), "c" * 40)
+    notebook.journal.mark_sent([own.id])
+    copy = PeerLog(ME, records=[next(iter(notebook.journal.records()))])
+    assert notebook.receive(at_ms(copy, 2**50)) is None, "not a contradiction: its log goes on from ours"
+    notebook.receive(at_ms(copy, 2**50))
+    (notice,) = [event for event in heard if isinstance(event, Notice)]
+    assert "identity is used by another machine, too, right now" in notice.text
+    mine = notebook.append_own(notebook.seal(make_finding(BRIEF, 4, 2.0)), "d" * 40)
+    assert mine.seq == 4
+    assert notebook.journal.unsent() == [], "research goes on, untold"
+    assert notebook.journal.heads() == {ME.peer_id: 3}
+    assert len(notebook.journal.records_after({}, 10**6)) == 3
+    again = notebook_at(tmp_path / "journal.sqlite")
+    assert [record.id for record in again.journal.unsent()] == [mine.id], "the copy may be gone"
+    assert again.journal.heads() == {ME.peer_id: 4}
+    again.journal.journal.close()
+
+
+def test_two_stories_of_this_node_keep_it_silent_for_good_and_its_findings_its_own(notebook, heard, tmp_path):
+    own = notebook.append_own(notebook.seal(make_finding(BRIEF, 1, 2.0)), "c" * 40)
+    assert notebook.receive(PeerLog(ME).finding(1.0)).reason is RefusalReason.EQUIVOCATION
+    (notice,) = [event for event in heard if isinstance(event, Notice)]
+    assert "used by another machine, too, and both have written" in notice.text
+    for one in (notebook, notebook_at(tmp_path / "journal.sqlite")):
+        more = one.append_own(one.seal(make_finding(BRIEF, 2, 1.9)), "d" * 40)
+        assert {own.id, more.id} <= {entry.id for entry in one.own()}
+        assert one.journal.unsent() == []
+        assert one.journal.heads() == {}
+        assert one.journal.records_after({}, 10**6) == []
+        assert one.journal.evidence({}, {}) == [], "what was not told stays so"
+    one.journal.validate()
+    one.journal.journal.close()
+
+
+async def test_a_record_of_a_copy_that_comes_while_ours_is_written_has_to_wait(notebook):
+    sealed = notebook.seal(make_finding(BRIEF, 1, 2.0))
+    async with notebook.log_turn:
+        assert notebook.receive(PeerLog(ME).finding(1.0)).reason is RefusalReason.INBOX_FULL
+        entry = notebook.append_own(sealed, "c" * 40)
+    assert entry.seq == 1
+    assert notebook.journal.unsent() == []
 
 
 def payload_of(**changes: object) -> bytes:

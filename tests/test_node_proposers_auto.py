@@ -9,10 +9,10 @@ import pytest
 import trio
 import trio.testing
 from openai_server import Hang, NeverListening, OpenAIServer, Status, answer_config
-from proposer_requests import request
+from proposer_requests import entry, request
 
-from node.proposers import Auto, Classic, make_proposer
-from node.proposers.classic import propose_now
+from node.proposers import KINDS, Auto, Classic, make_proposer
+from node.proposers.classic import is_turn_of_llm, propose_now
 from node.proposers.llm import Endpoint, LanguageModel
 from node.proposers.port import Failure, Proposer, ProposerFailed, Request, build_proposal
 from swarm.finding import Proposal
@@ -51,7 +51,7 @@ async def test_whatever_the_server_does_a_proposal_comes_and_it_is_said_once(scr
         proposer = Auto(LanguageModel(Endpoint(server.base_url)), Classic(), said.append)
         proposals = [await proposer.propose(request(number=number)) for number in (2, 3, 4)]
         asked = len(server.requests)
-    assert [p.proposer for p in proposals] == ["classic"] * 3
+    assert all(p.proposer.startswith("classic/") for p in proposals)
     assert len(said) == 1
     assert "classic proposer goes on" in said[0]
     assert asked <= 2  # one question with its retry or repair round, then a pause
@@ -61,7 +61,7 @@ async def test_a_hanging_server_costs_no_more_than_the_time_allowed():
     said: list[str] = []
     with OpenAIServer([Hang()]) as server:
         proposer = Auto(LanguageModel(Endpoint(server.base_url)), Classic(), said.append, answer_seconds=0.3)
-        assert (await proposer.propose(request())).proposer == "classic"
+        assert (await proposer.propose(request())).proposer.startswith("classic/")
     assert len(said) == 1
     assert "no answer within" in said[0]
 
@@ -137,15 +137,31 @@ async def test_a_good_model_is_used_and_nothing_is_said():
     said: list[str] = []
     with OpenAIServer([answer_config({"depth": 4})]) as server:
         env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "tiny"}
-        for kind in ("auto", "llm"):
-            proposal = await make_proposer(kind, None, env, said.append).propose(request())
-            assert proposal.proposer == "llm:tiny"
+        proposal = await make_proposer("llm", None, env, said.append).propose(request())
+    assert proposal.proposer == "llm:tiny"
     assert said == []
+
+
+async def test_in_auto_the_model_is_one_arm_of_the_portfolio():
+    proposer = Auto(Scripted([]), Scripted([], name="classic/local"), print, turn=is_turn_of_llm)
+    had = [(await proposer.propose(request(number=number))).proposer for number in range(2, 102)]
+    assert 8 <= had.count("llm:scripted") <= 60
+    assert had.count("llm:scripted") + had.count("classic/local") == 100
+
+
+async def test_a_model_that_earned_more_is_asked_more_often():
+    base = entry()
+    wins = [entry(n, 2.3 - n / 20, base, proposer="llm:scripted", depth=n) for n in range(3, 9)]
+    asked = [request([base, *wins], number=number) for number in range(10, 110)]
+    before = [request([base], number=number) for number in range(10, 110)]
+    assert sum(map(is_turn_of_llm, asked)) > sum(map(is_turn_of_llm, before)) + 15
 
 
 def test_kinds_without_configuration():
     assert make_proposer("auto", "some-model", {}, print).name == "classic"
     assert make_proposer("classic", None, {"OPENAI_API_KEY": "k"}, print).name == "classic"
+    for arm in KINDS[3:]:
+        assert make_proposer(arm, None, {}, print).name == f"classic/{arm}"  # type: ignore[arg-type]
     with pytest.raises(SwarmError, match="set OPENAI_API_KEY, or OPENAI_BASE_URL"):
         make_proposer("llm", "some-model", {}, print)
 

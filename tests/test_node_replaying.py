@@ -491,7 +491,7 @@ def test_an_unknown_finding_is_one_sentence(home):
 ONE = {
     "steps": None, "outcome": "measured", "reason": "", "val_bpb": 2.1, "claimed": 2.0, "claimed_trials": 2,
     "difference": 0.1, "allowed": 0.05, "agrees": False, "outcome_agrees": True, "curve_deviation": 0.25,
-    "curve_agrees": None, "node_name": "eve", "peer": "12D3KooWEve",
+    "curve_agrees": None, "node_name": "eve", "peer": "12D3KooWEve", "condition": "steady",
 }  # fmt: skip
 NO_NUMBER = {"agrees": None, "claimed": None, "difference": None, "allowed": None}
 CRASHED = NO_NUMBER | {"outcome": "crashed", "reason": "ValueError: no", "val_bpb": None}
@@ -535,5 +535,6 @@ BY_STEPS = {"steps": 60, "curve_agrees": False, "agrees": None}
     ],
 )
 def test_what_a_replay_says_of_the_curve(update, words, short_words):
+    assert replay_words(ONE | {"condition": "contended"}).endswith("does not agree, does not count")
     assert curve_words(ONE | update) == words
     assert replay_words(ONE | update) == short_words

@@ -52,6 +52,7 @@ def test_status_of_the_topic_last_worked_on(archive, home):
         "budget_s": TRACK.budget_seconds,
         "sandbox": None,
         "proposer": "classic",
+        "private": False,
         "home": str(home.path),
         "results_repository": str(home.path / "results"),
         "branch": f"nodes/{archive.me}/small",
@@ -60,6 +61,15 @@ def test_status_of_the_topic_last_worked_on(archive, home):
         "findings_known": 6,
         "best": {"id": best.id, "val_bpb": 2.0, "score": archive.score(best)},
         "noise": {"sd": 0.009, "dof": 100.0},
+        "arms": [
+            {
+                "arm": "classic",
+                "experiments": 3,
+                "trials": 3,
+                "kept": 2,
+                "improvement_per_trial": pytest.approx(7.407, abs=1e-3),
+            }
+        ],
         "drift": None,
         "peers": [],
         "addresses": ["/ip4/127.0.0.1/tcp/4001"],
@@ -72,7 +82,7 @@ def test_status_of_the_topic_last_worked_on(archive, home):
 def test_status_while_the_node_runs_tells_its_peers_and_what_it_does(home):
     with home.lock(), open_archive(home) as archive:
         facts = views.status(archive)
-        assert views.ticket(archive) == {"ticket": "swarm1abc", "running": True}
+        assert views.ticket(archive) == {"ticket": "swarm1abc", "running": True, "private": False}
     assert facts["running"]
     assert facts["peers"] == [ALICE.peer_id]
     assert facts["current"] == {"number": 4, "title": "next"}
@@ -280,7 +290,7 @@ async def test_a_home_before_its_first_finding_has_empty_answers(bare):
         facts = views.status(archive)
         assert (facts["experiments"], facts["best"], facts["hardware_class"], facts["name"]) == (0, None, None, "")
         assert views.log(archive) == {"findings": []}
-        assert views.leaderboard(archive) == {"entries": [], "other_tracks": 0}
+        assert views.leaderboard(archive) == {"entries": [], "arms": [], "other_tracks": 0}
         assert [row["head"] for row in (await views.branches(archive))["branches"]] == [None]
         with pytest.raises(NothingFound, match="has not listened yet"):
             views.ticket(archive)

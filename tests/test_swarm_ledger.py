@@ -162,3 +162,16 @@ def test_a_verdict_that_does_not_follow_is_seen():
     boast = make_finding(BRIEF, 7, 1.999, base, width=32)
     boast = boast.model_copy(update={"verdict": boast.verdict.model_copy(update={"decision": Decision.KEEP})})
     assert not ledger.follows(make_entry(boast))
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_forgotten_author_leaves_nothing_behind(rng: random.Random):
+    entries = some_entries()
+    records = [*entries, replay(entries[1], 1.8), replay(entries[3], 1.7, "C"), replay(entries[1], 2.0, "A")]
+    for author in {record.author for record in records}:
+        rng.shuffle(records)
+        ledger = folded(records)
+        view(ledger)  # what was computed before must not stay
+        ledger.forget(author)
+        assert view(ledger) == view(folded([record for record in records if record.author != author]))
+        assert not any(one.author == author for entry in ledger.entries() for one in ledger.replays(entry.id))

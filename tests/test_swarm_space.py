@@ -80,3 +80,10 @@ def test_bounds_that_are_no_range_are_refused(bounds):
     low, high, log = bounds
     with pytest.raises(ValueError, match="not a range"):
         IntParameter(low=low, high=high, log=log)
+
+
+def test_a_whole_number_beyond_any_float_is_out_of_range():
+    space = SearchSpace(parameters={"rate": FloatParameter(low=0.0, high=1.0)})
+    for value in (10**400, -(10**400)):
+        with pytest.raises(BriefError, match=r"out of range: rate = -?10000"):
+            space.normalise({"rate": value})

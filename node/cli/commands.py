@@ -9,8 +9,11 @@ import click
 
 from gossip.refusal import GossipError
 from node.app import UsageError
+from node.cli.explain import explain
 from node.cli.launch import join, launch
 from node.cli.look import branches, diff, leaderboard, log, show, status, ticket
+from node.cli.metrics import metrics
+from node.cli.peers import peers
 from node.cli.replay import replay
 from node.cli.topic import topic
 from node.cli.trouble import doctor
@@ -25,7 +28,11 @@ def swarm() -> None:
     """A peer-to-peer swarm of research agents. Start with: swarm launch"""
 
 
-for command in (launch, join, ticket, status, leaderboard, branches, log, show, diff, replay, topic, doctor):
+_COMMANDS: tuple[click.Command, ...] = (
+    *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
+    *(topic, metrics, doctor),
+)
+for command in _COMMANDS:
     swarm.add_command(command)
 
 

@@ -3,16 +3,19 @@
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 import trio
 
 from gossip.ticket import Ticket, TicketError, decode_ticket
 from node.app import Launch, run_node
-from node.cli.options import home_option
+from node.cli.options import PeerType, home_option
 from node.home import Home
+from node.metrics_server import MetricsAddress
+from node.proposers.auto import KINDS, Kind
 from node.screen import make_screen
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,6 +57,24 @@ class UntilType(click.ParamType[datetime]):
         return moment
 
 
+class MetricsType(click.ParamType[MetricsAddress]):
+    name = "[HOST:]PORT"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> MetricsAddress:
+        if isinstance(value, MetricsAddress):
+            return value
+        host, colon, port = str(value).rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        try:
+            ip = str(ip_address(host)) if colon else "127.0.0.1"
+            number = int(port) if port.isascii() and port.isdigit() else -1
+        except ValueError:
+            ip, number = "", -1
+        if not 0 <= number <= 65_535:
+            self.fail(f"{value!r} is not a port, nor an IP address and a port such as 192.0.2.7:9464", param, ctx)
+        return MetricsAddress(ip, number)
+
+
 class TicketType(click.ParamType[Ticket]):
     name = "TICKET"
 
@@ -79,9 +100,14 @@ def node_options(command: F) -> F:
                      help="Where to listen, e.g. /ip4/0.0.0.0/tcp/4001. Repeatable."),
         click.option("--bootstrap", multiple=True, metavar="MULTIADDR",
                      help="A peer to connect to, ending in /p2p/PEER. Repeatable."),
+        click.option("--allow", multiple=True, type=PeerType(), metavar="PEER",
+                     help="Let in only this peer, by peer id. Repeatable."),
+        click.option("--deny", multiple=True, type=PeerType(), metavar="PEER",
+                     help="Keep a peer out, and its findings. Repeatable."),
         click.option("--mdns/--no-mdns", default=True, help="Find peers on the local network."),
-        click.option("--proposer", type=click.Choice(["auto", "classic", "llm"]), default="auto", show_default=True,
-                     help="Who has the ideas. auto: a language model if one is configured, else classic."),
+        click.option("--proposer", type=click.Choice(KINDS), default="auto", show_default=True, metavar="NAME",
+                     help="Who has the ideas. auto: a portfolio, with a language model in it if one is configured; "
+                          "classic: without; llm; or one arm alone: " + ", ".join(KINDS[3:]) + "."),
         click.option("--model", metavar="NAME", envvar="OPENAI_MODEL", help="Language model, for OPENAI_BASE_URL."),
         click.option("--remote", metavar="URL", help="Also push the branch to this git remote."),
         click.option("--no-train", is_flag=True, help="Keep records and introduce peers, but do not research."),
@@ -89,6 +115,10 @@ def node_options(command: F) -> F:
                      help="Where no sandbox works: run code that the language model wrote all the same."),
         click.option("--ticket-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
                      help="Also write the ticket to a file."),
+        click.option("--private", is_flag=True,
+                     help="A private swarm: only who has its ticket can connect. Remembered."),
+        click.option("--metrics-port", "metrics", type=MetricsType(),
+                     help="Serve Prometheus metrics at /metrics; on 127.0.0.1 unless an address is given."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event."),
         click.option("--plain", is_flag=True, help="Print plain lines even on a terminal."),
     ]  # fmt: skip
@@ -109,15 +139,15 @@ def launch(reference: str, **options: Any) -> None:  # Any: click hands over par
 @click.command()
 @click.argument("ticket", type=TicketType())
 @click.option("--topic", "reference", metavar="REF", default=None,
-              help="The topic file, if the ticket is for a topic that does not come with research-swarm.")  # fmt: skip
+              help="A topic or topic file to take the text from, instead of from peers.")  # fmt: skip
 @node_options
 def join(ticket: Ticket, reference: str | None, **options: Any) -> None:  # Any: click hands over parsed options
     """Start a node in the swarm of a TICKET that somebody's node printed."""
-    _start(reference or ticket.topic, ticket, **options)
+    _start(reference, ticket, **options)
 
 
 def _start(
-    reference: str,
+    reference: str | None,
     ticket: Ticket | None,
     *,
     home: Home,
@@ -127,13 +157,17 @@ def _start(
     name: str | None,
     listen: tuple[str, ...],
     bootstrap: tuple[str, ...],
+    allow: tuple[str, ...],
+    deny: tuple[str, ...],
     mdns: bool,
-    proposer: Literal["auto", "classic", "llm"],
+    proposer: Kind,
     model: str | None,
     remote: str | None,
     no_train: bool,
     unsafe: bool,
     ticket_file: Path | None,
+    private: bool,
+    metrics: MetricsAddress | None,
     as_json: bool,
     plain: bool,
 ) -> None:
@@ -147,6 +181,8 @@ def _start(
         name=name,
         listen=listen,
         bootstrap=bootstrap,
+        allow=allow,
+        deny=deny,
         mdns=mdns,
         proposer=proposer,
         model=model,
@@ -154,6 +190,8 @@ def _start(
         train=not no_train,
         unsafe=unsafe,
         ticket_file=ticket_file,
+        private=private,
+        metrics=metrics,
     )
     screen = make_screen("json" if as_json else "plain" if plain else "auto")
     try:

@@ -83,6 +83,14 @@ def noise_words(noise: views.Json) -> str:
     return f"{noise['sd']:.4f} from one trial to the next (standard deviation, worth {noise['dof']:.0f} repeats)"
 
 
+def arm_words(arms: list[views.Json]) -> str:
+    """'tpe 3 kept in 24 trials (+1.40 sd a trial), random 0 kept in 4 trials (+0.00 sd a trial)'."""
+    return ", ".join(
+        f"{arm['arm']} {arm['kept']} kept in {arm['trials']} trials ({arm['improvement_per_trial']:+.2f} sd a trial)"
+        for arm in arms
+    )
+
+
 def replay_words(replay: views.Json) -> str:
     """Somebody's own trial of a finding, in a few words."""
     who, steps = replay["node_name"] or short(replay["peer"]), replay["steps"]
@@ -93,7 +101,8 @@ def replay_words(replay: views.Json) -> str:
         agrees = replay["agrees"] if replay["agrees"] is not None else replay["outcome_agrees"]
         came_to = bpb(replay["val_bpb"]) or replay["outcome"]
     word = "" if agrees is None else ": agrees" if agrees else ": does not agree"
-    return f"{came_to} by {who}{word}"
+    counts = ", does not count" if word and steps is None and replay["condition"] != "steady" else ""
+    return f"{came_to} by {who}{word}{counts}"
 
 
 def print_fact(label: str, value: object) -> None:
@@ -123,12 +132,14 @@ def status(home: Home, topic: str | None, as_json: bool) -> None:
         ("node", f"{facts['name']}  {facts['peer_id']}"),
         ("running", "yes" if facts["running"] else "no"),
         ("topic", f"{facts['topic']}  (brief {short(facts['brief_id'])})"),
+        ("swarm", "private: only who has its ticket can connect" if facts["private"] else "public"),
         ("hardware", f"{facts['hardware_class']}, {facts['budget_s']:g} s a trial" if facts["hardware_class"] else ""),
         ("sandbox", facts["sandbox"] or ""),
         ("proposer", facts["proposer"] or ""),
         ("experiments", f"{facts['experiments']} own, {facts['findings_known']} known in the swarm"),
         ("best", f"{score_words(best['score'])}  (finding {short(best['id'])})" if best else "none yet"),
         ("noise", noise_words(facts["noise"]) if facts["noise"] else ""),
+        *([("arms", arm_words(facts["arms"]))] if facts["arms"] else []),
         *([("sealed", sealed_words(drift, drift["first_gap"]))] if drift else []),
         ("training", f"{share:.1%} of the time" if share is not None else ""),
         ("peers", ", ".join(short(peer) for peer in facts["peers"]) or "none"),
@@ -187,6 +198,9 @@ def leaderboard(home: Home, topic: str | None, as_json: bool, all_classes: bool,
         console.print(ranking(chosen[:limit]))
         if len(chosen) > limit:
             console.print(f"... and {len(chosen) - limit} more; see --limit", style="dim")
+        arms = [a for a in facts["arms"] if (a["hardware_class"], a["budget_s"]) == (hardware_class, budget_s)]
+        if arms:
+            console.print(Text(f"who had the ideas: {clean(arm_words(arms), 1000)}", style="dim"), soft_wrap=True)
     if facts["other_tracks"]:
         console.print(
             f"{facts['other_tracks']} other hardware classes or budgets are not shown: their numbers do not compare "
@@ -245,6 +259,8 @@ def ticket(home: Home, topic: str | None, as_json: bool) -> None:
         print_json(facts)
         return
     click.echo(facts["ticket"])
+    if facts["private"]:
+        click.echo("private: this ticket holds the key of the swarm; give it only to those you want in it", err=True)
     if not facts["running"]:
         click.echo("this node is not running; the ticket works again once it is", err=True)
 

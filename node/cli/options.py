@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gossip.identity import public_key_of
 from node.home import Home, default_home
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,6 +21,15 @@ class HomeType(click.ParamType[Home]):
         if not str(value).strip():
             self.fail("the home directory has an empty name", param, ctx)
         return Home(Path(str(value)))
+
+
+class PeerType(click.ParamType[str]):
+    name = "PEER"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not isinstance(value, str) or public_key_of(value) is None:
+            self.fail(f"{value!r} is not a peer id; one has 52 characters and begins with 12D3KooW", param, ctx)
+        return value
 
 
 def home_option(command: F) -> F:

@@ -26,9 +26,9 @@ def doctor(home: Home, as_json: bool) -> None:
         checks.append(check)
         if not as_json:
             word, style = MARKS[check.state]
-            line = Text(f"{word:<8} ", style=style).append(f"{check.name:<9} {check.found}", style="default")
+            line = Text(f"{word:<8} ", style=style).append(f"{check.name:<12} {check.found}", style="default")
             console.print(
-                line.append(f"\n{'':19}{check.advice}", style="dim") if check.advice else line, soft_wrap=True
+                line.append(f"\n{'':22}{check.advice}", style="dim") if check.advice else line, soft_wrap=True
             )
     facts = report(checks)
     if as_json:

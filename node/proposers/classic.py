@@ -1,46 +1,53 @@
-"""The proposer that needs nothing: no key, no network, no model. Three moves, chosen by a seeded draw.
+"""The proposer that needs nothing: no key, no network, no model. A portfolio of arms with credit.
 
-Owns which move is made when. Deterministic for a request: same seed, number and history, same proposal.
+Owns how an idea comes about: the bandit says which arm is asked, the screening whether the answer is worth a trial;
+an arm whose answers are not gives way to the next. Two rules stand above the bandit: news that beats our best is
+tried at once (adoption is a replay), and while a peer is ahead every second idea takes from it. Deterministic for a
+request: same seed, number and history, same proposal.
 """
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import trio
 
-from node.proposers.moves import Draft, Source, combine, find_sources, mutate, tune
-from node.proposers.port import Request, build_proposal, is_new
-from node.proposers.tpe import observations, suggest
+from node.proposers.arms import ARMS, Arm, Crossover, Local
+from node.proposers.bandit import ranked
+from node.proposers.credit import evidence
+from node.proposers.moves import Draft, find_sources, mutate
+from node.proposers.port import Request, build_proposal
+from node.proposers.screening import Screening
 from swarm.finding import Proposal
-from swarm.ledger import Entry
 from swarm.words import Operator
 
-ATTEMPTS = 40  # draws until one is new; a space with anything left to try needs one or two
-NEWS_ATTEMPTS = 8  # of them go to a peer's news that beats our parent, when there is such news
-# How often each move is made when all three can be; guesses, checked on the synthetic surface of the tests.
-TUNE, COMBINE, SUGGEST = 0.4, 0.25, 0.35
-COMBINE_BEHIND = 0.75  # instead of COMBINE, while a peer of our track is ahead of us
+ATTEMPTS = 10  # draws of one arm until one is worth a trial; a space with anything left to try needs one or two
+BEHIND = 0.5  # how often an idea takes from a peer that is ahead of us, while one is
+LLM = "llm"  # the arm that is not one of ours: it is asked by Auto, and the same bandit says when
 
 
 class Classic:
-    """Local search, crossover with others' wins, and TPE over the brief's space."""
+    """The portfolio, or one arm of it."""
 
-    name = "classic"
+    def __init__(self, arms: Sequence[Arm] = ARMS) -> None:
+        self._arms = tuple(arms)
+        names = [arm.name for arm in self._arms]
+        self.name = f"classic/{names[0]}" if len(names) == 1 else "classic"
 
     async def propose(self, request: Request) -> Proposal:
         # A thread because Optuna's import and a long history take a while; nothing is left behind if we are cancelled.
         in_thread = cast("Callable[..., Awaitable[Proposal]]", trio.to_thread.run_sync)  # trio-typing's stubs are older
-        return await in_thread(propose_now, request, abandon_on_cancel=True)
+        return await in_thread(propose_now, request, self._arms, abandon_on_cancel=True)
 
 
-def propose_now(request: Request) -> Proposal:
+def propose_now(request: Request, arms: Sequence[Arm] = ARMS) -> Proposal:
     """The same without an event loop: a pure function of the request."""
-    rng = random.Random(f"{request.seed}/{request.number}/{len(request.history)}/{request.parent.id}")
-    draft = _first_new(request, rng)
+    drawn = _first_worth_a_trial(request, arms)
+    draft = drawn.draft
     return build_proposal(
         request,
-        proposer=Classic.name,
+        proposer=f"classic/{drawn.arm}",
         operator=draft.operator,
         config=draft.config,
         rationale=draft.rationale,
@@ -48,24 +55,71 @@ def propose_now(request: Request) -> Proposal:
     )
 
 
-def _first_new(request: Request, rng: random.Random) -> Draft:
+def is_turn_of_llm(request: Request, arms: Sequence[Arm] = ARMS) -> bool:
+    """Whether the next idea is the language model's, when it is one arm more among ours."""
+    return not _takes_from_peer(request) and _order(request, [*(arm.name for arm in arms), LLM])[0] == LLM
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    draft: Draft
+    arm: str
+    penalty: float
+
+
+def _first_worth_a_trial(request: Request, arms: Sequence[Arm]) -> _Drawn:
+    by_name, screening = {arm.name: arm for arm in arms}, Screening(request)
+    order = _order(request, list(by_name))
+    if Crossover.name in by_name and _takes_from_peer(request):
+        order.insert(0, order.pop(order.index(Crossover.name)))
+    least: _Drawn | None = None
+    for name in order:
+        drawn = _best_of(request, by_name[name], screening)
+        if drawn is not None and drawn.penalty == 0.0:
+            return drawn
+        if drawn is not None and (least is None or drawn.penalty < least.penalty):
+            least = drawn
+    return least or _last_resort(request)
+
+
+def _best_of(request: Request, arm: Arm, screening: Screening) -> _Drawn | None:
+    """The first draft of an arm that nothing speaks against, else the one that least does; None if none is new."""
+    rng = random.Random(f"{_seed(request)}/{arm.name}/draw")
+    least: _Drawn | None = None
+    for _ in range(ATTEMPTS):
+        draft = arm.draw(request, rng)
+        if draft is None:
+            break
+        penalty = screening.penalty(draft.config)
+        if penalty is not None and (least is None or penalty < least.penalty):
+            least = _Drawn(draft, arm.name, penalty)
+        if penalty == 0.0:
+            break
+    return least
+
+
+def _last_resort(request: Request) -> _Drawn:
+    """No arm has anything new to say: a step from the parent that is new, or else run a neighbour once more."""
+    rng, screening = random.Random(f"{_seed(request)}/last"), Screening(request)
+    for settings in (1, 1, 2, 2, 3, 3, 4, 4):
+        config = mutate(request, request.parent_config, rng, settings)
+        if screening.penalty(config) is not None:
+            return _Drawn(Draft(config, Operator.TUNE, "A step from the branch's best."), Local.name, 1.0)
+    why = "Everything drawn had been tried: a neighbour of the branch's best once more."
+    return _Drawn(Draft(config, Operator.TUNE, why), Local.name, 1.0)
+
+
+def _takes_from_peer(request: Request) -> bool:
     sources = find_sources(request)
-    seen = observations(request)
-    for attempt in range(ATTEMPTS):
-        news = [s for s in sources if s.drained] if attempt < NEWS_ATTEMPTS else []
-        draft = combine(request, rng, news) if news else _draft(request, rng, sources, seen)
-        if draft is not None and is_new(request, draft.config):
-            return draft
-    # Everything near has been tried: run a neighbour once more rather than stop.
-    config = mutate(request, request.parent_config, rng, 1)
-    return Draft(config, Operator.TUNE, "Everything drawn had been tried: a neighbour of the branch's best once more.")
+    if any(source.drained for source in sources):
+        return True
+    behind = any(source.leads for source in sources)
+    return behind and random.Random(f"{_seed(request)}/behind").random() < BEHIND
 
 
-def _draft(request: Request, rng: random.Random, sources: list[Source], seen: list[Entry]) -> Draft | None:
-    crossover = COMBINE_BEHIND if any(s.leads for s in sources) else COMBINE
-    move = rng.choices(("tune", "combine", "suggest"), weights=(TUNE, crossover, SUGGEST))[0]
-    if move == "combine" and sources:
-        return combine(request, rng, sources)
-    if move == "suggest":
-        return suggest(request, rng, seen) or tune(request, rng)
-    return tune(request, rng)
+def _order(request: Request, names: list[str]) -> list[str]:
+    return ranked(names, evidence(request), _seed(request))
+
+
+def _seed(request: Request) -> str:
+    return f"{request.seed}/{request.number}/{len(request.history)}/{request.parent.id}"

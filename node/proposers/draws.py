@@ -36,6 +36,13 @@ def step(parameter: Parameter, value: Value, rng: random.Random) -> Value:
     return _neighbour(parameter, value)
 
 
+def anywhere(parameter: Parameter, rng: random.Random) -> Value:
+    """Any value, evenly on the parameter's own scale."""
+    if isinstance(parameter, ChoiceParameter):
+        return rng.choice(parameter.options)
+    return from_unit(parameter, rng.random()) if can_move(parameter) else parameter.low
+
+
 def is_ordered(parameter: ChoiceParameter) -> bool:
     """Options that are a scale, such as widths: neighbours are alike."""
     numbers = [o for o in parameter.options if not isinstance(o, (bool, str))]

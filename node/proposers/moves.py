@@ -18,6 +18,8 @@ from swarm.words import Config, Decision, FindingId, Operator, short
 
 NEAR_SETTINGS = 3  # a finding that differs from the parent in at most so many settings was a try from here
 BEST_FIRST = 0.75  # how often the best source is taken rather than any of the good ones; guess
+FITTING = 2.0  # how much likelier a setting is moved on hardware where that is what its trials are good for; guess
+SHAPE = ("depth", "width", "layers", "heads", "context", "batch")  # words in the names of settings that cost compute
 SOURCES = 8  # the most promising changes that are drawn from
 
 
@@ -56,10 +58,18 @@ def mutate(request: Request, config: Config, rng: random.Random, settings: int) 
     out = space.normalise(config)
     movable = [name for name, parameter in space.parameters.items() if can_move(parameter)]
     for _ in range(min(settings, len(movable))):
-        name = rng.choices(movable, weights=[1.0 / (1 + tries[name]) ** 2 for name in movable])[0]
+        weights = [_fit(request.track.hardware_class, name) / (1 + tries[name]) ** 2 for name in movable]
+        name = rng.choices(movable, weights=weights)[0]
         movable.remove(name)
         out[name] = step(space.parameters[name], out[name], rng)
     return out
+
+
+def _fit(hardware_class: str, name: str) -> float:
+    """A CPU sees few tokens in its budget: what costs nothing (rates, norms, initialisation) tells more there. A GPU is
+    where depth and width pay."""
+    shapes = any(word in name for word in SHAPE)
+    return FITTING if shapes is not hardware_class.startswith("cpu-") else 1.0
 
 
 def _tries(request: Request) -> Counter[str]:
@@ -73,7 +83,8 @@ def _tries(request: Request) -> Counter[str]:
 
 
 def combine(request: Request, rng: random.Random, sources: list[Source]) -> Draft | None:
-    """A source's change on the parent; where that was tried already, a part of it or one step beyond it."""
+    """A source's change on the parent; where a leader's was tried already, a part of it or one step beyond it."""
+    sources = [s for s in sources if s.leads or is_new(request, {**request.parent_config, **s.change})]
     if not sources:
         return None
     source = sources[0] if rng.random() < BEST_FIRST else _weighted(sources[:SOURCES], rng)
@@ -119,7 +130,8 @@ def _source(request: Request, entry: Entry, known: Mapping[FindingId, Entry], dr
         parent = known.get(entry.finding.proposal.parent) if entry.finding.proposal.parent else None
         before = parent.finding.proposal.config if parent else request.brief.base_config
         change = changes(before, entry.finding.proposal.config)
-        weight = _gain(request, entry, parent)
+        gain = _gain(request, entry, parent)
+        weight = gain if gain >= request.noise_sd else 0.0  # less than that is luck more often than not
     if weight <= 0 or not changes(request.parent_config, {**request.parent_config, **change}):
         return None
     return Source(entry, change, weight, leads=lead > 0, drained=lead > 0 and drained)

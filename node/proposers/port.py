@@ -5,8 +5,8 @@ Knows neither how ideas are had nor when they are asked for.
 """
 
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
@@ -17,7 +17,7 @@ from swarm.ledger import Entry
 from swarm.space import config_key, describe_changes
 from swarm.trial import Track
 from swarm.verdict import Noise, prior_noise
-from swarm.words import BriefError, Config, FindingId, Operator, PeerId, SwarmError
+from swarm.words import BriefError, Config, FindingId, Operator, PeerId, Standing, SwarmError
 
 MAX_INSPIRATIONS = 16  # of one proposal; swarm.finding.Proposal allows no more
 MAX_TITLE_CHARS = 120
@@ -41,6 +41,8 @@ class Request:
     number: int  # of the run that is to come
     seed: int
     noise: Noise | None = None  # run to run on this track, as far as it is known
+    standings: Mapping[FindingId, Standing] = field(default_factory=dict[FindingId, Standing])
+    # ^ of peers' findings on this track; one that is not there is claimed
     failure: str | None = None  # why the previous version of this idea did not run; used from the smoke run on
 
     @property
@@ -83,7 +85,7 @@ class Proposer(Protocol):
 
     @property
     def name(self) -> str:
-        """'classic', 'llm:some-model': what a Proposal's `proposer` says."""
+        """'classic', 'llm:some-model': what a Proposal's `proposer` says, or the beginning of it."""
         ...
 
     async def propose(self, request: Request) -> Proposal:

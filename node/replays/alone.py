@@ -25,6 +25,7 @@ from node.room import Room
 from node.sandbox.confinement import Confinement
 from node.sandbox.probe import probe
 from node.text import clean
+from node.topics.joining import check_code
 from node.topics.loading import Topic, adopt_topic
 from node.trials.hardware import Hardware, detect
 from node.trials.local import make_local_trainer
@@ -60,6 +61,7 @@ async def replay_alone(
 ) -> ReplayEntry:
     """Raises SwarmError or GossipError. Cancelled, it ends within a second and has recorded nothing."""
     journal: Journal | None = None
+    check_code(brief, confinement=here.confinement, trains=True)  # it may have come from a peer
     with home.lock():
         try:
             identity = load_or_create(home.key)

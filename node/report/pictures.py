@@ -18,6 +18,7 @@ Figure = Any
 _INCHES = (7.2, 4.0)
 _DOTS_PER_INCH = 110
 _MAX_TITLE = 90  # characters that fit on the line
+_MOST = 1e12  # of what is drawn: a script may print the largest float there is, and an axis needs room beyond it
 _MAX_POINTS = 600  # about the pixels that the picture has across
 
 # Okabe and Ito's colours, told apart by the colour-blind too; every kind also has its own shape.
@@ -46,7 +47,7 @@ def curve_png(curve: Sequence[CurvePoint], title: str, val_bpb: float | None, bu
     figure, axes = _blank(title)
     points = _thinned(curve)
     if points:
-        seconds, losses = [point.seconds for point in points], [point.train_loss for point in points]
+        seconds, losses = [_bounded(p.seconds) for p in points], [_bounded(p.train_loss) for p in points]
         noisy = len(points) > 60
         axes.plot(seconds, losses, color=_BLUE, linewidth=1.0 if noisy else 1.8, alpha=0.35 if noisy else 1)
         if noisy:
@@ -110,6 +111,10 @@ def _upper_edge(values: Sequence[float]) -> float:
     ordered = sorted(values)
     interesting = ordered[(len(ordered) - 1) * 3 // 4] - ordered[0]
     return min(ordered[-1], ordered[0] + (_BEYOND + 1) * interesting) if interesting else ordered[-1]
+
+
+def _bounded(value: float) -> float:
+    return max(-_MOST, min(value, _MOST))
 
 
 def _limit(axes: Axes, losses: Sequence[float]) -> None:

@@ -1,7 +1,8 @@
 """The corpus on disk: documents split by the hash of their names, tokenized once, checked on every start.
 
 Owns `<cache>/<recipe hash>/{train,validation,sealed}.bin, manifest.json`. Where documents come from is
-`node/topics/documents.py`; what a corpus is called in a brief is `swarm.brief.Corpus`.
+`node/topics/documents.py`; what a corpus is called in a brief is `swarm.brief.Corpus`. Shards that come from peers are
+fetched by `node/topics/fetching.py` into a folder of their own, and taken in here when they are whole.
 """
 
 import hashlib
@@ -74,6 +75,35 @@ def find_shards(corpus: Corpus, cache: Path) -> Path | None:
         if _inspect(manifest.parent) == corpus:
             return manifest.parent
     return None
+
+
+def shard_files(corpus: Corpus) -> dict[str, Shard]:
+    """File name in a folder of shards -> what it holds."""
+    return {f"{name}.bin": _shard(corpus, name) for name in SMALLEST_SHARD}
+
+
+def receiving_folder(corpus: Corpus, cache: Path) -> Path:
+    """Where shards from peers are collected. The same at each start: what has come is gone on with."""
+    return cache / f".receiving-{_sha256(_recipe_of_peers(corpus))}"
+
+
+def take_in(corpus: Corpus, cache: Path) -> Path:
+    """The shards that were received become a corpus of the cache, from where they are checked at every start."""
+    recipe, received = _recipe_of_peers(corpus), receiving_folder(corpus, cache)
+    shards = cache / _sha256(recipe)
+    try:
+        manifest = Manifest(recipe=recipe, corpus=corpus)
+        (received / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        if shards.exists():  # damaged: else nothing would have been fetched
+            shutil.rmtree(shards)
+        received.rename(shards)
+    except OSError as error:
+        raise disk_error(error, shards) from None
+    return shards
+
+
+def _recipe_of_peers(corpus: Corpus) -> dict[str, object]:
+    return {"from": "peers", "corpus": corpus.model_dump(mode="json")}
 
 
 def _inspect(shards: Path) -> Corpus | str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from node import shipped
-from node.topics.corpus import find_shards, prepare_corpus
+from node.topics.corpus import find_shards, prepare_corpus, shard_files
 from node.topics.documents import CorpusError
 from node.topics.download import Progress
 from node.topics.topic_file import (
@@ -38,6 +38,11 @@ class Topic:
     brief_bytes: bytes
     brief_id: BriefId
     shards: Path  # folder with train.bin, validation.bin, sealed.bin
+
+    def blobs(self) -> dict[str, Path | bytes]:
+        """All that somebody who joins needs, by its SHA-256."""
+        files = {shard.sha256: self.shards / name for name, shard in shard_files(self.brief.corpus).items()}
+        return {self.brief_id: self.brief_bytes, **files}
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def load_topic(reference: str, cache: Path, on_progress: Progress | None = None)
 def adopt_topic(
     brief_bytes: bytes, cache: Path, on_progress: Progress | None = None, reference: str | None = None
 ) -> Topic:
-    """The topic of a brief that came from a peer. Its text comes from our own sources, never from the peer.
+    """The topic of a brief that came from a peer, with text of this machine or of a topic file.
 
     `reference` names the topic file to take the text from; without it, the shipped topic of the brief's name.
     """
@@ -94,8 +99,8 @@ def adopt_topic(
     if shards is None:
         if reference is None and brief.name not in shipped_topics():
             raise TopicError(
-                f"the text of topic {brief.name!r} ({short(brief_id(brief_bytes))}) is not on this machine; get its "
-                "text and topic file from whoever gave you the ticket and add --topic FILE.toml"
+                f"the text of topic {brief.name!r} ({short(brief_id(brief_bytes))}) is not on this machine; get it "
+                "from peers with `swarm join TICKET`, or name its topic file with --topic FILE.toml"
             )
         path = _locate(reference or brief.name)
         prepared = prepare_corpus(read_topic_file(path), path.resolve().parent, cache, on_progress or _silent)
@@ -107,6 +112,19 @@ def adopt_topic(
             )
         shards = prepared.shards
     return _topic(brief_bytes, shards)
+
+
+def adopt_from_here(brief_bytes: bytes, cache: Path, on_progress: Progress | None = None) -> Topic | None:
+    """The topic of a brief if its text is here already or can be made without a download; else None."""
+    brief = decode_brief(brief_bytes)
+    if (shards := find_shards(brief.corpus, cache)) is not None:
+        return _topic(brief_bytes, shards)
+    if brief.name not in shipped_topics() or describe_topic(brief.name).needs_download:
+        return None
+    try:
+        return adopt_topic(brief_bytes, cache, on_progress)
+    except CorpusError:  # a topic of the same name with another text
+        return None
 
 
 def describe_topic(reference: str) -> TopicSummary:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Tokens = NDArray[np.uint16]
 Nats = NDArray[np.float64]
 
-SHIPPED_SAMPLES = 256  # for the brief's own script, which nobody here wrote to cheat: finds an accident
+SHIPPED_SAMPLES = 256  # for the script that ships, which nobody wrote to cheat: finds an accident; a brief's may differ
 PREFIX_SAMPLES = 2048  # by the odds, finds peeking at 1 % of positions always, at 0.1 % in 87 of 100
 MIN_GROUP, MAX_GROUP = 4, 64  # prefixes of one length in a batch: enough for the cores, few enough to try all lengths
 WORST_NATS = -0.25  # honest bfloat16 reaches -0.03, honest int8 with dynamic scales -0.06 (measured)

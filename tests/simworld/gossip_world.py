@@ -11,6 +11,7 @@ from gossip.admission import Admission
 from gossip.bus import BusFactory
 from gossip.envelope import Record, open_frame, seal
 from gossip.events import GossipEvent
+from gossip.heard import Heard
 from gossip.identity import Identity
 from gossip.memory_bus import MemoryNetwork
 from gossip.refusal import Refusal, RefusalReason
@@ -30,6 +31,7 @@ class MemoryStore:
     def __init__(self, own: str = "") -> None:
         self.own = own
         self._logs: dict[str, dict[int, Record]] = {}
+        self._heads: dict[str, int] = {}
         self._sent: set[str] = set()
 
     def add(self, record: Record) -> Refusal | None:
@@ -37,12 +39,17 @@ class MemoryStore:
         held = log.get(record.seq)
         if held is None:
             log[record.seq] = record
+            head = self._heads.get(record.author, 0)
+            while head + 1 in log:
+                head += 1
+            if head:
+                self._heads[record.author] = head
             return None
         reason = RefusalReason.KNOWN if held.id == record.id else RefusalReason.EQUIVOCATION
         return Refusal(reason, f"sequence number {record.seq} is taken")
 
     def heads(self) -> dict[str, int]:
-        return {author: head for author in self._logs if (head := self._head(author)) > 0}
+        return dict(self._heads)
 
     def records_after(self, heads: Mapping[str, int], limit_bytes: int) -> list[bytes]:
         chosen: list[bytes] = []
@@ -76,14 +83,8 @@ class MemoryStore:
         assert self.add(record) is None
         return record
 
-    def _head(self, author: str) -> int:
-        log, head = self._logs[author], 0
-        while head + 1 in log:
-            head += 1
-        return head
-
     def _missing(self, heads: Mapping[str, int]) -> Iterator[bytes]:
-        for author, head in sorted(self.heads().items()):
+        for author, head in sorted(self._heads.items()):
             for seq in range(heads.get(author, 0) + 1, head + 1):
                 yield self._logs[author][seq].frame
 
@@ -98,7 +99,9 @@ class Node:
         *,
         bootstrap: Iterable[str] = (),
         wall_clock: Callable[[], float] = trio.current_time,
+        is_news: Callable[[Record], bool] = lambda _: True,
     ) -> None:
+        self._is_news = is_news
         self.who = who
         self.store = MemoryStore(who.peer_id)
         self.book = AddressBook(who.peer_id, Random(1))
@@ -123,10 +126,11 @@ class Node:
             on_record=self.keep,
             wall_clock=self._wall_clock,
             on_event=self.events.append,
+            is_news=self._is_news,
         )
         return self.service
 
-    def keep(self, record: Record) -> Refusal | None:
+    def keep(self, record: Record, heard: Heard) -> Refusal | None:
         refusal = self.store.add(record)
         if refusal is None:
             self.kept.append(record)

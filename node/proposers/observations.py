@@ -1,0 +1,53 @@
+"""What the model-based arms learn from: trials of the parent's own source on its track, by everybody.
+
+Owns how far a peer's number is believed. Own numbers and confirmed ones count as they are. A number that only its
+author has seen gets noise of its own on top, the same at every reading; a disputed or refuted one is left out. A
+finding of another track is never an observation.
+"""
+
+import random
+from dataclasses import dataclass
+
+from node.proposers.port import Request
+from swarm.ledger import Entry
+from swarm.words import Config, Outcome, Standing
+
+MAX_OBSERVATIONS = 1000  # the newest; above, a call takes longer than it teaches
+CLAIMED_NOISE = 2.0  # standard deviations of a trial that are added to what nobody has confirmed; guess
+WORST_BPB = 64.0  # Trial.val_bpb is below this: a bad ending ranks after every number
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One config and what it came to, as a sampler is told of it."""
+
+    entry: Entry
+    value: float  # bits per byte; WORST_BPB for a bad ending
+
+    @property
+    def config(self) -> Config:
+        return self.entry.finding.proposal.config
+
+
+def observations(request: Request) -> list[Observation]:
+    """Oldest first. Cancelled trials say nothing about the idea."""
+    digest = request.parent.finding.proposal.source_sha256
+    fitting = [
+        entry
+        for entry in request.on_track
+        if entry.finding.proposal.source_sha256 == digest and entry.finding.outcome is not Outcome.CANCELLED
+    ]
+    seen = [_seen(request, entry) for entry in fitting[-MAX_OBSERVATIONS:]]
+    return [one for one in seen if one is not None]
+
+
+def _seen(request: Request, entry: Entry) -> Observation | None:
+    standing = request.standings.get(entry.id, Standing.CLAIMED)
+    if entry.author != request.me and standing in (Standing.DISPUTED, Standing.REFUTED):
+        return None
+    if entry.val_bpb is None:
+        return Observation(entry, WORST_BPB)
+    if entry.author == request.me or standing is Standing.CONFIRMED:
+        return Observation(entry, entry.val_bpb)
+    blur = random.Random(entry.id).gauss(0.0, CLAIMED_NOISE * request.noise_sd)
+    return Observation(entry, entry.val_bpb + blur)

@@ -1,0 +1,259 @@
+"""The part of the journal that belongs to one brief: logs and heads of authors, proofs that an author contradicts
+itself, what is still to be told, and how each record came. gossip's `RecordStore` and `Forks`.
+
+Knows the tables and asks node/journal.py for rows; what a record says is the notebook's business.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gossip.envelope import Record, open_frame
+from gossip.forks import NO_MORE, TIP_BYTES, contradict
+from gossip.heard import Heard, Way
+
+if TYPE_CHECKING:
+    from node.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """An author's contradiction, proven by two of its records."""
+
+    author: str
+    first: Record
+    second: Record
+    at: float  # our wall clock
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a record came here."""
+
+    author: str
+    made_ms: int  # its author's clock, unix milliseconds
+    received: float  # our wall clock, unix seconds
+    peer: str  # who gave it to us; empty of our own, and where it was not kept
+    way: Way | None  # None: not kept
+    told: bool  # to somebody, by us; of others' records: always
+
+    @property
+    def ahead_seconds(self) -> float:
+        """Its author's time minus ours when it came."""
+        return self.made_ms / 1000 - self.received
+
+
+class TopicJournal:
+    """Records of one brief: gossip's `RecordStore` and `Forks`."""
+
+    def __init__(self, journal: "Journal", brief: str) -> None:
+        self.journal = journal
+        self.brief = brief
+        self._held_back = ""  # an author of whom only that is told which others gave us or were given
+        self._forked = set(journal.forked(brief))
+        self._ids: dict[str, str] = {}  # author -> id of the record at its head
+        self._heads = self._read_heads()
+
+    def _read_heads(self) -> dict[str, int]:
+        rows = self.journal.query(
+            "SELECT author, seq, id FROM records WHERE brief = ? ORDER BY author, seq", (self.brief,)
+        )
+        heads: dict[str, int] = {}
+        for author, seq, id in rows:
+            if seq == heads.get(author, 0) + 1 and author not in self._forked:
+                heads[author], self._ids[author] = seq, id
+        return heads
+
+    def append(self, record: Record, *, received: float, own: bool, heard: Heard | None = None) -> bool:
+        """Store a record; False if its place in the author's log is taken (see `at`). Our own are durable on return."""
+        peer, way = ("", Way.OWN) if own else ("", "") if heard is None else (heard.peer, heard.way)
+        with self.journal.transaction(durable=own):
+            added = self.journal.execute(
+                "INSERT OR IGNORE INTO records (id, brief, author, seq, kind, received, sent, frame, heard_from, way,"
+                " made_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(record.id, self.brief, record.author, record.seq, record.kind, received, int(not own)),
+                    *(record.frame, peer, str(way), record.at_ms),
+                ),
+            )
+        if added and record.author not in self._forked and record.seq == self._heads.get(record.author, 0) + 1:
+            self._advance(record.author)
+        return bool(added)
+
+    def _advance(self, author: str) -> None:
+        """Move an author's head over what is now contiguous: records may have come in any order."""
+        head = self._heads.get(author, 0)
+        rows = self.journal.query(
+            "SELECT seq, id FROM records WHERE brief = ? AND author = ? AND seq > ? AND sent >= ? ORDER BY seq",
+            (self.brief, author, head, int(author == self._held_back)),
+        )
+        for seq, id in rows:
+            if seq != head + 1:
+                break
+            head, self._ids[author] = seq, id
+        if head:
+            self._heads[author] = head
+
+    def heads(self) -> dict[str, int]:
+        """Author -> highest sequence number up to which nothing is missing. Without those proven to fork."""
+        return dict(self._heads)
+
+    def last(self, author: str) -> tuple[int, str]:
+        """Sequence number and id of an author's latest record, (0, "") if there is none."""
+        rows = self.journal.query(
+            "SELECT seq, id FROM records WHERE brief = ? AND author = ? ORDER BY seq DESC LIMIT 1", (self.brief, author)
+        )
+        return (rows[0][0], rows[0][1]) if rows else (0, "")
+
+    def at(self, author: str, seq: int) -> str | None:
+        """Id of the record at a place of an author's log."""
+        rows = self.journal.query(
+            "SELECT id FROM records WHERE brief = ? AND author = ? AND seq = ?", (self.brief, author, seq)
+        )
+        return rows[0][0] if rows else None
+
+    def counts(self) -> dict[str, int]:
+        """Author -> records of it that are here."""
+        rows = self.journal.query("SELECT author, count(*) FROM records WHERE brief = ? GROUP BY author", (self.brief,))
+        return {author: number for author, number in rows}  # noqa: C416 - types
+
+    # --- how records came -----------------------------------------------------------------------------------------
+
+    def beginning_with(self, beginning: str, limit: int = 16) -> list[str]:
+        """Ids of records that begin so."""
+        rows = self.journal.query(
+            "SELECT id FROM records WHERE brief = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?",
+            (self.brief, beginning, beginning + "g", limit),  # "g" comes after every hex digit
+        )
+        return [row[0] for row in rows]
+
+    def record(self, id: str) -> Record | None:
+        rows = self.journal.query("SELECT frame FROM records WHERE brief = ? AND id = ?", (self.brief, id))
+        return open_frame(rows[0][0]) if rows else None
+
+    def arrival(self, id: str) -> Arrival | None:
+        found = self._arrivals("id = ?", (id,))
+        return found[0] if found else None
+
+    def latest_arrivals(self, limit: int = 2000) -> list[Arrival]:
+        """Of others' records, the latest first; without those of which it was not kept."""
+        return self._arrivals("way IN ('broadcast', 'catchup') ORDER BY position DESC LIMIT ?", (limit,))
+
+    def _arrivals(self, which: str, values: tuple[object, ...]) -> list[Arrival]:
+        how = "heard_from, way, made_ms" if self.journal.knows_arrivals() else "'', '' AS way, 0"
+        rows = self.journal.query(
+            f"SELECT author, received, sent, {how} FROM records WHERE brief = ? AND {which}", (self.brief, *values)
+        )
+        return [
+            Arrival(author, made_ms, received, peer, Way(way) if way else None, bool(sent))
+            for author, received, sent, peer, way, made_ms in rows
+        ]
+
+    # --- authors who contradict themselves ------------------------------------------------------------------------
+
+    def contradicted(self, record: Record) -> Record | None:
+        """A record of the same author here that cannot stand in one log with this one."""
+        rows = self.journal.query(
+            "SELECT seq, id, frame FROM records WHERE brief = ? AND author = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+            (self.brief, record.author, record.seq - 1, record.seq + 1),
+        )
+        fitting = {record.seq - 1: record.prev, record.seq: record.id}
+        for seq, id, frame in rows:
+            if fitting.get(seq) != id and contradict(beside := open_frame(frame), record):  # opening takes a while
+                return beside
+        return None
+
+    def prove(self, first: Record, second: Record, at: float) -> None:
+        """Keep the proof that their author contradicts itself. From here on only the proof is handed on."""
+        with self.journal.transaction(durable=True):
+            self.journal.execute(
+                "INSERT OR IGNORE INTO forks (brief, author, first, second, at) VALUES (?, ?, ?, ?, ?)",
+                (self.brief, first.author, first.frame, second.frame, at),
+            )
+        self._forked.add(first.author)
+        self._heads.pop(first.author, None)
+
+    def hold_back(self, author: str) -> None:
+        """Tell nobody records of an author that nobody was told yet, as long as this object lives."""
+        self._held_back = author
+        self._heads.pop(author, None)
+        if author not in self._forked:
+            self._advance(author)
+
+    def forks(self) -> list[Fork]:
+        rows = self.journal.query_forks(self.brief)
+        return [Fork(author, open_frame(first), open_frame(second), at) for author, first, second, at in rows]
+
+    def unwanted(self) -> AbstractSet[str]:
+        return self._forked
+
+    def tips(self, authors: Iterable[str]) -> dict[str, bytes]:
+        return {a: bytes.fromhex(self._ids[a])[:TIP_BYTES] for a in authors if a in self._heads}
+
+    def evidence(self, heads: Mapping[str, int], tips: Mapping[str, bytes]) -> list[tuple[str, tuple[bytes, ...]]]:
+        """Not of whom is held back: what was not told stays so, and what was told others can prove."""
+        lacking = {author for author in self._forked if heads.get(author) != NO_MORE and author != self._held_back}
+        proofs = [
+            (fork.author, (fork.first.frame, fork.second.frame)) for fork in self.forks() if fork.author in lacking
+        ]
+        ours = self.tips(tips)
+        other = [a for a, tip in tips.items() if heads[a] == self._heads.get(a) and tip != ours[a]]
+        return proofs + [(author, (self._frame(self._ids[author]),)) for author in other]
+
+    def _frame(self, id: str) -> bytes:
+        return self.journal.query("SELECT frame FROM records WHERE id = ?", (id,))[0][0]
+
+    # --- handing on -----------------------------------------------------------------------------------------------
+
+    def records_after(self, heads: Mapping[str, int], limit_bytes: int) -> list[bytes]:
+        """Frames an asker with `heads` lacks, up to our own heads, as many as fit (at least one if there is any)."""
+        frames: list[bytes] = []
+        size = 0
+        for author, head in sorted(self._heads.items()):
+            after = heads.get(author, 0)
+            while after < head:  # a few at a time: frames differ in size a thousandfold
+                rows = self.journal.query(
+                    "SELECT frame, seq FROM records WHERE brief = ? AND author = ? AND seq > ? AND seq <= ?"
+                    " ORDER BY seq LIMIT 64",
+                    (self.brief, author, after, head),
+                )
+                for frame, seq in rows:
+                    if frames and size + len(frame) > limit_bytes:
+                        return frames
+                    frames.append(frame)
+                    size += len(frame)
+                    after = seq
+        return frames
+
+    def unsent(self) -> list[Record]:
+        if self._held_back:
+            return []
+        rows = self.journal.query(
+            "SELECT frame FROM records WHERE brief = ? AND sent = 0 ORDER BY seq LIMIT 256", (self.brief,)
+        )
+        return [open_frame(frame) for (frame,) in rows]
+
+    def mark_sent(self, ids: Iterable[str]) -> None:
+        with self.journal.transaction(durable=False):
+            for id in ids:
+                self.journal.execute("UPDATE records SET sent = 1 WHERE id = ?", (id,))
+
+    def records(self) -> Iterator[Record]:
+        """Every record of the brief in order of arrival."""
+        for (frame,) in self.journal.query(
+            "SELECT frame FROM records WHERE brief = ? ORDER BY position", (self.brief,)
+        ):
+            yield open_frame(frame)
+
+    def validate(self) -> None:
+        """Assert what must always hold: every frame opens to the row it is stored under, and heads are true."""
+        for id, author, seq, frame in self.journal.query(
+            "SELECT id, author, seq, frame FROM records WHERE brief = ?", (self.brief,)
+        ):
+            record = open_frame(frame)
+            assert (record.id, record.author, record.seq) == (id, author, seq), f"row {id} holds {record.id}"
+        fresh = TopicJournal(self.journal, self.brief)
+        if self._held_back:
+            fresh.hold_back(self._held_back)
+        assert fresh.heads() == self.heads(), f"heads {self.heads()} should be {fresh.heads()}"

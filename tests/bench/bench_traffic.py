@@ -1,0 +1,179 @@
+"""Bytes that a node sends and receives in a large swarm: the gossip service over a network in memory, in virtual time.
+
+    python tests/bench/bench_traffic.py [--nodes N] [--minutes M] [--trial-seconds S] [--kept SHARE]
+
+Every node has a finding each --trial-seconds, of the size of real ones, and one in twenty is an improvement. Frames and
+catch-up messages are counted as they are; what TCP, encryption and GossipSub's own control messages add is not in it
+(some tens of bytes a message). Frames flood along connections, as in GossipSub with every connection in its mesh: the
+most it can be. Half of the virtual time passes before the count begins. The last line is one JSON object.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import trio
+import trio.testing
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from samples import make_finding  # noqa: E402
+from small_lab import BRIEF  # noqa: E402
+
+from gossip.blobs import OfferedBlobs  # noqa: E402
+from gossip.bus import Deliver, Serve  # noqa: E402
+from gossip.memory_bus import MemoryBus, MemoryNetwork  # noqa: E402
+from node.notebook import SMALL_SWARM  # noqa: E402
+from node.research import SHARED_POINTS  # noqa: E402
+from swarm.finding import encode_finding  # noqa: E402
+from swarm.trial import CurvePoint  # noqa: E402
+from tests.simworld.gossip_world import TOPIC, Node, identity  # noqa: E402
+
+GOAL_BYTES = 20_000.0  # a second, in and out together
+
+
+class CountedBus(MemoryBus):
+    """Counts what its node sends and gets, by kind."""
+
+    counted: Counter[str]
+
+    async def _carry(self, peer: str, frame: bytes) -> None:
+        self.counted["broadcast_out"] += len(frame)
+        await super()._carry(peer, frame)
+
+    def arrive(self, forwarder: str, frame: bytes) -> None:
+        self.counted["broadcast_in"] += len(frame)
+        super().arrive(forwarder, frame)
+
+    async def request(self, peer: str, message: bytes) -> bytes:
+        self.counted["catch_up_out"] += len(message)
+        reply = await super().request(peer, message)
+        self.counted["catch_up_in"] += len(reply)
+        return reply
+
+
+def payload(rng: Random, number: int, kept: bool) -> bytes:
+    """A finding with a curve as long as the loop leaves it."""
+    points = SHARED_POINTS
+    made = make_finding(BRIEF, number, 1 + rng.random(), learning_rate=rng.uniform(1e-4, 1e-2))
+    curve = tuple(
+        CurvePoint(
+            step=31 * n, seconds=round(3 * n + rng.random(), 3), train_loss=1 + rng.random(), progress=n / points
+        )
+        for n in range(points)
+    )
+    first = made.trials[0].model_copy(update={"curve": curve})
+    proposal = made.proposal.model_copy(update={"title": "improvement" if kept else "no improvement"})
+    return encode_finding(made.model_copy(update={"trials": (first,), "proposal": proposal}))
+
+
+async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
+    rng = Random(arguments.seed)
+    network = MemoryNetwork(Random(arguments.seed))
+    traffic: dict[str, Counter[str]] = {}
+    news: set[str] = set()
+    count = arguments.nodes
+    small = count <= SMALL_SWARM
+
+    def node(number: int) -> Node:
+        who = identity(number)
+
+        def bus(deliver: Deliver, serve: Serve) -> MemoryBus:
+            def served(peer: str, message: bytes) -> bytes:
+                mine["catch_up_in"] += len(message)
+                reply = serve(peer, message)
+                mine["catch_up_out"] += len(reply)
+                return reply
+
+            network.address(who.peer_id)
+            made = CountedBus(network, who.peer_id, TOPIC, deliver, served, no_blobs)
+            made.counted = mine
+            return made
+
+        mine = traffic.setdefault(who.peer_id, Counter())
+        known = [network.address(identity(n).peer_id) for n in rng.sample(range(1, count + 1), 4) if n != number]
+        return Node(who, bus, bootstrap=known, is_news=lambda record: small or record.id in news)
+
+    no_blobs = OfferedBlobs({})
+    nodes = [node(number) for number in range(1, count + 1)]
+    made = 0
+
+    async def research(one: Node, own: Random) -> None:
+        nonlocal made
+        await trio.sleep(own.random() * arguments.trial_seconds)
+        while True:
+            made += 1
+            kept = own.random() < arguments.kept
+            record = one.store.write(one.who, payload(own, made, kept))
+            if kept:
+                news.add(record.id)
+            one.service.announce()
+            await trio.sleep(arguments.trial_seconds * own.uniform(0.9, 1.1))
+
+    half = 30.0 * arguments.minutes
+    async with trio.open_nursery() as nursery:
+        for number, one in enumerate(nodes):
+            nursery.start_soon(one.service.run)
+            nursery.start_soon(research, one, Random(number))
+        await trio.sleep(half)
+        before = {peer: Counter(counts) for peer, counts in traffic.items()}
+        at_half = made
+        await trio.sleep(half)
+        after = {peer: Counter(counts) for peer, counts in traffic.items()}
+        held = statistics.fmean(len(one.store) for one in nodes) / made
+        degree = statistics.fmean(len(network.linked(one.peer_id)) for one in nodes)
+        nursery.cancel_scope.cancel()
+    spent = {peer: after[peer] - before[peer] for peer in after}
+    kinds = ("broadcast_in", "broadcast_out", "catch_up_in", "catch_up_out")
+    figures = {f"{kind}_bytes_per_second": statistics.fmean(c[kind] for c in spent.values()) / half for kind in kinds}
+    totals = sorted(sum(counts.values()) / half for counts in spent.values())
+    return {
+        "nodes": float(count),
+        "connections": degree,
+        "record_bytes": statistics.fmean(len(r.frame) for log in nodes[0].store._logs.values() for r in log.values()),
+        "findings_per_second": (made - at_half) / half,
+        "held_share": held,  # of all findings made so far, the newest included
+        **figures,
+        "bytes_per_second": statistics.fmean(totals),
+        "bytes_per_second_busiest": totals[-1],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Bytes that a node sends and receives in a large swarm.")
+    parser.add_argument("--nodes", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=5.0, help="virtual")
+    parser.add_argument("--trial-seconds", type=float, default=150.0)
+    parser.add_argument("--kept", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    figures = trio.run(simulate, arguments, clock=trio.testing.MockClock(autojump_threshold=0))
+    for name, value in figures.items():
+        print(f"{name:<36}{value:>14.3f}")
+    met = figures["bytes_per_second"] <= GOAL_BYTES
+    print(
+        f"goal: at most {GOAL_BYTES:g} bytes a second: {'met' if met else 'MISSED'}; {time.monotonic() - began:.0f} s"
+    )
+    report = {
+        "benchmark": "traffic",
+        "command": " ".join(["python", "tests/bench/bench_traffic.py", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "figures": {name: round(value, 3) for name, value in figures.items()},
+        "goals": {"bytes_per_second": ["<=", GOAL_BYTES]},
+        "met": met,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""Everything that reads strangers' bytes, each with sound examples and the one way it may refuse."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import msgpack
+
+from gossip import blobs, catchup, envelope
+from gossip.address_book import AddressBook, Source
+from gossip.addresses import AddressError, parse_address
+from gossip.admission import Admission, Admitted
+from gossip.catchup import Page, Request
+from gossip.envelope import SIGNING_PREFIX
+from gossip.refusal import Refused
+from gossip.ticket import TicketError, decode_ticket, encode_ticket
+from swarm.brief import Acceptance, decode_brief, encode_brief
+from swarm.finding import check_against, decode_finding, encode_finding
+from swarm.ledger import Entry, Ledger, ReplayEntry
+from swarm.replay import decode_replay, encode_replay
+from swarm.words import BriefError, FindingId, MalformedRecord, PeerId
+from tests.fuzz import inputs
+from tests.vectors import messages, payloads
+from tests.vectors.records import ALICE, BOB, BRIEF, records
+
+SMALL = decode_brief(payloads.BRIEF_TEXT.encode())
+ADDRESSES = [address.encode() for address in (*messages.ADDRESSES, "/ip4/0.0.0.0/tcp/0", "/dns/x/tcp/1")]
+TICKETS = [vector["ticket"].encode() for vector in messages.ticket_vectors()]
+
+
+@dataclass(frozen=True)
+class Target:
+    """`read` returns whether the bytes were taken. It may raise nothing."""
+
+    name: str
+    read: Callable[[bytes], bool]
+    make: Callable[[Random], bytes]
+    weight: int = 1
+
+
+def _from(sound: Sequence[bytes], shapes: Sequence[Any] = ()) -> Callable[[Random], bytes]:
+    return lambda rng: inputs.made(rng, sound, shapes)
+
+
+def _unpacked(sound: Sequence[bytes]) -> list[Any]:
+    return [msgpack.unpackb(data) for data in sound]
+
+
+# --- records ---
+
+FRAMES = [record.frame for record in records()]
+BODIES = [frame[64:] for frame in FRAMES]
+
+
+def frame_or_signed(rng: Random) -> bytes:
+    """Half of them with a signature that fits: what is wrong lies behind it."""
+    if rng.random() < 0.5:
+        return inputs.damaged(rng, FRAMES) if rng.random() < 0.9 else inputs.random_bytes(rng)
+    body = inputs.made(rng, BODIES, _unpacked(BODIES))
+    return ALICE.sign(SIGNING_PREFIX + body) + body
+
+
+def read_frame(data: bytes) -> bool:
+    try:
+        record = envelope.open_frame(data)
+    except Refused:
+        return False
+    assert record.frame == data
+    assert record.id == hashlib.sha256(data[64:]).hexdigest()
+    return True
+
+
+class AdmissionTarget:
+    """One admission for all inputs of a process: what it remembers must stay bounded."""
+
+    def __init__(self) -> None:
+        self._admission = Admission(BRIEF, remembered_ids=500)
+        self._now = 0.0
+
+    def read(self, data: bytes) -> bool:
+        self._now += 0.06
+        outcome = self._admission.admit(data, f"peer {int(self._now) % 7000}", self._now, wall_ms=0)
+        self._admission.admit_pulled(data)
+        return isinstance(outcome, Admitted)
+
+
+# --- catch-up and blobs ---
+
+REQUESTS = [
+    catchup.encode_request(Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7})),
+    catchup.encode_request(Request(BRIEF, {}, ALICE.peer_id, BOB.peer_id)),
+]
+PAGES = [catchup.encode_page(Page(tuple(FRAMES), more=True, addresses=messages.ADDRESSES))]
+BLOB_REQUESTS = [blobs.encode_request(blobs.BlobRequest("ab" * 32, 5))]
+BLOB_HEADS = [blobs.encode_head(blobs.BlobHead(status, 1000)) for status in blobs.BlobStatus]
+
+
+class NoRecords:
+    def heads(self) -> dict[str, int]:
+        return {ALICE.peer_id: 2}
+
+    def records_after(self, heads: dict[str, int], limit_bytes: int) -> list[bytes]:
+        return FRAMES[heads.get(ALICE.peer_id, 0) : 2]
+
+
+def read_request(data: bytes) -> bool:
+    try:
+        catchup.answer(NoRecords(), BRIEF, catchup.decode_request(data), ())  # type: ignore[arg-type]
+    except Refused:
+        return False
+    return True
+
+
+def _refuses(read: Callable[[bytes], object], *expected: type[Exception]) -> Callable[[bytes], bool]:
+    def reads(data: bytes) -> bool:
+        try:
+            read(data)
+        except expected:
+            return False
+        return True
+
+    return reads
+
+
+# --- words that people paste, and what a network names ---
+
+
+def ticket_word(rng: Random) -> bytes:
+    """Half of them with a checksum that fits."""
+    if rng.random() < 0.5:
+        return inputs.damaged(rng, TICKETS)
+    fields = {"t": "x", "b": bytes(32), "a": [[ALICE.public_key, ["/ip4/192.0.2.7/tcp/4001"]]], "k": bytes(32)}
+    payload = inputs.made(rng, [msgpack.packb(fields)], [fields])[:4000]
+    whole = len(payload).to_bytes(2, "big") + payload
+    check = hashlib.sha256(b"research-swarm/ticket/1\0" + whole).digest()[:4]
+    return b"swarm1" + base64.b32encode(whole + check).rstrip(b"=").lower()
+
+
+def read_ticket(data: bytes) -> bool:
+    try:
+        encode_ticket(decode_ticket(data.decode("utf-8", "surrogateescape")))
+    except TicketError:
+        return False
+    return True
+
+
+def read_address(data: bytes) -> bool:
+    text = data.decode("utf-8", "surrogateescape")
+    book = AddressBook(BOB.peer_id, Random(1))
+    book.learn([text], Source.HEARSAY)
+    book.load_json(text)
+    book.load_json(json.dumps({"addresses": [{"address": text, "last_success": 1e400, "source": 5}, text, [text]]}))
+    try:
+        address = parse_address(text)
+    except AddressError:
+        return False
+    assert parse_address(str(address)) == address
+    return True
+
+
+# --- payloads ---
+
+FINDING_SHAPES = [payloads.least(), payloads.full(), payloads.crashed()]
+REPLAY_SHAPES = [payloads.replay(), payloads.replay(steps=50, curve_deviation=0.004, kind="replay")]
+
+
+def ledger_of_two() -> tuple[Ledger, Entry]:
+    """A ledger that knows one finding; a stranger's next record comes to it."""
+    ledger = Ledger(Acceptance())
+    entry = Entry(FindingId("f" * 64), PeerId("me"), 1, 0, decode_finding(msgpack.packb(payloads.least())))
+    ledger.apply(entry)
+    return ledger, entry
+
+
+def read_finding(data: bytes) -> bool:
+    try:
+        finding = decode_finding(data)
+    except MalformedRecord:
+        return False
+    decode_finding(encode_finding(finding))
+    ledger, known = ledger_of_two()
+    entry = Entry(FindingId("a" * 64), PeerId("stranger"), 1, 0, finding)
+    ledger.apply(entry)
+    for one in (entry, known):
+        ledger.standing(one), ledger.follows(one), ledger.score(one)
+    try:
+        check_against(SMALL, finding)
+    except BriefError:
+        return False
+    return True
+
+
+def read_replay(data: bytes) -> bool:
+    try:
+        replay = decode_replay(data)
+    except MalformedRecord:
+        return False
+    decode_replay(encode_replay(replay))
+    ledger, known = ledger_of_two()
+    for of in (replay.of, known.id):
+        one = replay.model_copy(update={"of": of, "key": known.finding.proposal.key})
+        ledger.apply_replay(ReplayEntry("b" * 64, PeerId("stranger"), 1, 0, one))
+    ledger.standing(known), ledger.score(known)
+    return True
+
+
+FLOATS = payloads.BRIEF_TEXT.replace(
+    '"high":256,"kind":"int","log":true,"low":32', '"high":256.0,"kind":"float","low":0.5'
+)
+BRIEFS = [payloads.BRIEF_TEXT.encode(), encode_brief(SMALL), FLOATS.encode()]
+
+
+def brief_text(rng: Random) -> bytes:
+    """A brief that a peer gives, with numbers, names and brackets changed."""
+    tokens = (b"1e999", b"-0", b"9" * 400, b"[" * 300, b"null", b"NaN", b'"\\ud800"', b"{}", b"1.5", b'""', b"true")
+    made = inputs.damaged(rng, BRIEFS)
+    if rng.random() < 0.7:
+        made = rng.choice(BRIEFS)
+        starts = [n for n, byte in enumerate(made) if byte in b":[,"]
+        at = rng.choice(starts) + 1
+        end = min((n for n in range(at, len(made)) if made[n] in b",}]"), default=len(made))
+        made = made[:at] + rng.choice(tokens) + made[end:]
+    return made
+
+
+def targets() -> list[Target]:
+    findings, replays = ([msgpack.packb(s) for s in shapes] for shapes in (FINDING_SHAPES, REPLAY_SHAPES))
+    return [
+        Target("frame", read_frame, frame_or_signed, 3),
+        Target("admission", AdmissionTarget().read, frame_or_signed, 2),
+        Target("catch-up request", read_request, _from(REQUESTS, _unpacked(REQUESTS)), 2),
+        Target("catch-up answer", _refuses(catchup.decode_page, Refused), _from(PAGES, _unpacked(PAGES)), 2),
+        Target("blob request", _refuses(blobs.decode_request, Refused), _from(BLOB_REQUESTS, _unpacked(BLOB_REQUESTS))),
+        Target("blob head", _refuses(blobs.decode_head, Refused), _from(BLOB_HEADS)),
+        Target("ticket", read_ticket, ticket_word, 2),
+        Target("address", read_address, _from(ADDRESSES)),
+        Target("finding", read_finding, _from(findings, FINDING_SHAPES), 4),
+        Target("replay", read_replay, _from(replays, REPLAY_SHAPES), 2),
+        Target("brief", _refuses(decode_brief, BriefError), brief_text),
+    ]

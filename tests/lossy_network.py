@@ -1,0 +1,147 @@
+"""A network of its own for some processes: a namespace for each, and one program that carries packets between them.
+
+Every namespace has one TUN device; the carrier reads whole IP packets from each, drops some, keeps them for a while and
+writes them to the device they are addressed to. What the processes have is the kernel's own TCP on a bad line. It needs
+user namespaces and /dev/net/tun, but neither rights nor `tc netem`, which is a kernel module that many machines lack.
+"""
+
+import ctypes
+import fcntl
+import heapq
+import json
+import os
+import random
+import select
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+
+NEW_USER, NEW_NET = 0x10000000, 0x40000000  # linux/sched.h
+TUNSETIFF = 0x400454CA  # linux/if_tun.h
+IFF_TUN_NO_PI = 0x1001
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C  # linux/sockios.h
+IFF_UP = 1
+MTU = 1500  # bytes
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class NoNamespaces(Exception):
+    """This machine does not let us make a network."""
+
+
+def host_of(number: int) -> str:
+    return f"10.99.0.{number + 1}"
+
+
+@dataclass
+class Line:
+    """How packets fare. `groups`: who reaches whom, by number; None: everybody everybody."""
+
+    delay_seconds: float = 0.0  # one way
+    loss: float = 0.0  # share of packets
+    groups: list[list[int]] | None = None
+
+    def connects(self, one: int, other: int) -> bool:
+        return self.groups is None or any(one in group and other in group for group in self.groups)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        raise NoNamespaces(f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+def make_namespaces(count: int) -> tuple[list[int], list[int]]:
+    """(namespaces, TUN devices) as file descriptors. The caller is in the last one from here on, and must not have
+    started a thread. Raises NoNamespaces."""
+    user, group = os.getuid(), os.getgid()
+    _check(LIBC.unshare(NEW_USER | NEW_NET), "no user namespace")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+        try:
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        except OSError as error:
+            raise NoNamespaces(f"{name} of a user namespace: {error.strerror}") from None
+    namespaces: list[int] = []
+    devices: list[int] = []
+    for number in range(count):
+        _check(LIBC.unshare(NEW_NET), "no network namespace")
+        try:
+            devices.append(_device(host_of(number)))
+        except OSError as error:
+            raise NoNamespaces(f"no TUN device: {error.strerror}") from None
+        namespaces.append(os.open("/proc/self/ns/net", os.O_RDONLY))
+    return namespaces, devices
+
+
+def enter(namespace: int) -> None:
+    _check(LIBC.setns(namespace, NEW_NET), "cannot enter a network namespace")
+
+
+def _device(host: str) -> int:
+    device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN_NO_PI))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ask:
+        for request, address in ((SIOCSIFADDR, host), (SIOCSIFNETMASK, "255.255.255.0")):
+            fcntl.ioctl(ask, request, struct.pack("16sHH4s8x", b"tun0", socket.AF_INET, 0, socket.inet_aton(address)))
+        for name in (b"lo", b"tun0"):
+            flags = struct.unpack("16sH22x", fcntl.ioctl(ask, SIOCGIFFLAGS, struct.pack("16sH22x", name, 0)))[1]
+            fcntl.ioctl(ask, SIOCSIFFLAGS, struct.pack("16sH22x", name, flags | IFF_UP))
+    return device
+
+
+@dataclass
+class Carrier:
+    """Between the devices. Answers each order on `orders`, JSON of a Line, when it is in force; ends with it."""
+
+    devices: list[int]
+    orders: socket.socket
+    rng: random.Random
+    line: Line = field(default_factory=Line)
+    _under_way: list[tuple[float, int, int, bytes]] = field(default_factory=list[tuple[float, int, int, bytes]])
+    _number: int = 0
+
+    def run(self) -> None:
+        self._wait = select.poll()
+        for file in (self.orders.fileno(), *self.devices):
+            self._wait.register(file, select.POLLIN)
+        while True:
+            patience = None if not self._under_way else max(0.0, self._under_way[0][0] - time.monotonic())
+            for file, _ in self._wait.poll(None if patience is None else 1000 * patience + 1):
+                if file != self.orders.fileno():
+                    self._take(file)
+                elif not self._obey():
+                    return
+            self._hand_over()
+
+    def _obey(self) -> bool:
+        order = self.orders.recv(65536)
+        if not order:
+            return False
+        self.line = Line(**json.loads(order))
+        self.orders.send(b"done")
+        return True
+
+    def _take(self, device: int) -> None:
+        sender = self.devices.index(device)
+        while True:
+            try:
+                packet = os.read(device, MTU)
+            except BlockingIOError:
+                return
+            if packet[0] >> 4 != 4:
+                continue
+            receiver = packet[19] - 1  # the last byte of the destination's address
+            arrives = 0 <= receiver < len(self.devices) and self.line.connects(sender, receiver)
+            if arrives and self.rng.random() >= self.line.loss:
+                self._number += 1
+                due = time.monotonic() + self.line.delay_seconds
+                heapq.heappush(self._under_way, (due, self._number, receiver, packet))
+
+    def _hand_over(self) -> None:
+        while self._under_way and self._under_way[0][0] <= time.monotonic():
+            *_, receiver, packet = heapq.heappop(self._under_way)
+            try:
+                os.write(self.devices[receiver], packet)
+            except OSError:  # its queue is full: one more packet lost
+                continue
