@@ -8,7 +8,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import TRACK, make_brief, make_finding, make_trial
+from samples import TRACK, make_brief, make_entry, make_finding, make_trial
 from small_lab import ALICE, BOB, BRIEF, BRIEF_ID, ME, PeerLog, notebook_at
 
 from gossip.envelope import Record, seal
@@ -19,7 +19,7 @@ from node.journal import JournalError
 from node.notebook import MAX_INSPIRATIONS_WAITING, CopiedIdentity
 from swarm.finding import encode_finding
 from swarm.replay import decode_replay
-from swarm.words import Standing
+from swarm.words import Decision, Standing
 
 
 @pytest.fixture
@@ -484,3 +484,19 @@ def test_a_seal_is_the_next_of_our_log_also_above_a_gap(notebook):
         seal(ME, "finding", notebook.journal.brief, 3, "d" * 64, 5, encode_finding(make_finding(BRIEF, 3)))
     )
     assert notebook.seal(make_finding(BRIEF, 4)).seq == 4
+
+
+def test_in_a_large_swarm_only_improvements_and_evidence_are_news(notebook, monkeypatch):
+    parent = make_entry(make_finding(BRIEF, 1, 2.0))
+    kept, discarded = (
+        notebook.append_own(notebook.seal(make_finding(BRIEF, n, bpb, parent=parent, width=w)), "c" * 40)
+        for n, bpb, w in ((1, 1.5, 64), (2, 2.5, 128))
+    )
+    assert [one.finding.verdict.decision for one in (kept, discarded)] == [Decision.KEEP, Decision.DISCARD]
+    records = {one.id: notebook.journal.record(one.id) for one in (kept, discarded)}
+    replay = notebook.append_replay(decode_replay(replay_of(kept.id)))
+    assert all(notebook.is_news(record) for record in records.values()), "a small swarm hears everything"
+    monkeypatch.setattr("node.notebook.SMALL_SWARM", 0)
+    assert notebook.is_news(records[kept.id])
+    assert not notebook.is_news(records[discarded.id])
+    assert notebook.is_news(notebook.journal.record(replay.id))

@@ -10,9 +10,10 @@ from small_lab import ALICE, BRIEF, TRIAL_SECONDS, PeerLog, Scripted, SurfaceTra
 from node.events import Evaluating, FindingReceived, FindingRecorded, TrialStarted
 from node.hypothesis import PATIENCE_SECONDS, rebase, trial_seed
 from node.proposers.port import Request
-from node.research import MAX_FAILED_BASELINES, BaselineFailed, research
+from node.research import MAX_FAILED_BASELINES, SHARED_POINTS, BaselineFailed, for_everybody, research
 from swarm.brief import Acceptance, Brief
 from swarm.finding import encode_finding
+from swarm.trial import CurvePoint
 from swarm.words import Decision, Operator, Outcome
 
 CODE = "print('another train')\n"
@@ -336,3 +337,13 @@ async def test_a_node_that_is_stopped_between_trials_keeps_what_they_showed(comp
     assert [trial.val_bpb for trial in finding.trials] == [1.98, 1.99]
     assert finding.verdict.decision is Decision.INCONCLUSIVE
     assert not world.lab.in_flight
+
+
+def test_what_everybody_carries_has_thinned_curves():
+    curve = tuple(CurvePoint(step=n, seconds=n, train_loss=1.0) for n in range(40))
+    trials = tuple(make_trial(2.0).model_copy(update={"curve": curve, "seed": seed}) for seed in range(3))
+    carried = for_everybody(trials)
+    assert [len(trial.curve) for trial in carried] == [SHARED_POINTS, SHARED_POINTS // 2, SHARED_POINTS // 2]
+    assert [trial.seed for trial in carried] == [0, 1, 2]
+    assert (carried[0].curve[0], carried[0].curve[-1]) == (curve[0], curve[-1])
+    assert for_everybody(()) == ()
