@@ -65,12 +65,12 @@ async def test_two_halves_that_were_parted_for_fifty_findings_are_one_again(tmp_
 
 async def test_halves_that_have_given_each_other_up_find_each_other_again(tmp_path, record_property):
     """The partition lasts until every connection across it has ended, and each half has as many peers as it wants."""
-    async with hosts(tmp_path, 8) as swarm:
-        peers = await swarm.grow(8)
+    async with hosts(tmp_path, 20) as swarm:
+        peers = await swarm.grow(20)
         await all_have(peers, await peers[0].publish())
-        await swarm.line(halves(8))
+        await swarm.line(halves(20))
         ids = [*peers[0].ids, *await published_apart(peers, 16)]
-        for half, others in ((peers[:4], peers[4:]), (peers[4:], peers[:4])):
+        for half, others in ((peers[:10], peers[10:]), (peers[10:], peers[:10])):
             strangers = {peer.peer_id for peer in others}
             await each(half, lambda p, strangers=strangers: not strangers & set(p.peers), "the other half to be gone")
         seconds = await healed(swarm, peers, ids)

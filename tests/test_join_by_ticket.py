@@ -32,7 +32,7 @@ from swarm.words import short
 pytestmark = pytest.mark.end_to_end
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
-ONE_TRIAL = "[acceptance]\nnoise_trials = 1\n"  # the baseline is run once
+ONE_TRIAL = "noise_trials = 1\n"  # of [acceptance], with which the topic file ends: the baseline is run once
 LARGE_BYTES = 200_000_000  # takes a second or two on loopback: time for a kill in the middle
 
 

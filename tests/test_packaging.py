@@ -69,7 +69,7 @@ def test_every_import_is_a_declared_dependency(folder):
 
 def test_every_declared_dependency_is_used():
     used = {name for folder in (*PACKAGES, "experiments") for m in imported(folder) for name in distributions_of(m)}
-    by_name_only = {"sympy"}  # its source text is read, it is never imported
+    by_name_only = {"sympy", "cmaes"}  # source text that is read; what Optuna imports for its CMA-ES
     assert set(DECLARED) - used <= by_name_only
 
 
