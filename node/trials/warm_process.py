@@ -256,7 +256,8 @@ class WarmProcess:
         if was_ready:  # else it is still importing and would not see that we left
             with trio.move_on_after(END_SECONDS):
                 await process.wait()
-        process.kill()
+        if process.returncode is None:
+            _kill_group(process.pid)  # not the launcher alone: what it has just forked would wait for it for ever
         await process.wait()
         for id, running in self._running.items():
             if not running.ended.is_set():
