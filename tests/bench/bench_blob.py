@@ -7,11 +7,8 @@ The last line is one JSON object; exit status 0 when it ran, whether or not the 
 """
 
 import argparse
-import datetime
 import hashlib
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,12 +21,13 @@ import trio
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from bench_report import print_report  # noqa: E402
+
 from gossip.blob_fetch import BlobFetch, Wanted  # noqa: E402
 from gossip.blobs import OfferedBlobs  # noqa: E402
 from gossip.identity import Identity  # noqa: E402
 from gossip.libp2p_bus import Libp2pBus  # noqa: E402
 from gossip.refusal import Answer  # noqa: E402
-from node.trials.hardware import detect  # noqa: E402
 
 GOAL_MB_PER_SECOND = 100.0  # MB of 10^6 bytes
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
@@ -112,16 +110,7 @@ def main() -> None:
     for number, (seconds, speed) in enumerate(zip(took, speeds, strict=True), 1):
         print(f"{number:>10} {seconds:>9.3f} {speed:>9.1f}")
     figures = {"mb_per_second": statistics.median(speeds), "slowest_mb_per_second": min(speeds)}
-    result = {
-        "benchmark": "blob",
-        "command": "make bench-blob",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {detect().description}",
-        "figures": {name: round(value, 3) for name, value in figures.items()},
-        "goals": {"mb_per_second": [">=", GOAL_MB_PER_SECOND]},
-        "met": figures["mb_per_second"] >= GOAL_MB_PER_SECOND,
-    }
-    print(json.dumps(result))
+    print_report("blob", figures, {"mb_per_second": (">=", GOAL_MB_PER_SECOND)})
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ last line is one JSON object; exit status 0 when it ran, whether or not the goal
 """
 
 import argparse
-import datetime
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,11 +20,13 @@ import trio
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from bench_report import print_report  # noqa: E402
+
 from node.sandbox.probe import probe  # noqa: E402
 from node.sandbox.spec import Access  # noqa: E402
 from node.topics.loading import load_topic  # noqa: E402
 from node.trials.evaluator import Evaluator, read_shard  # noqa: E402
-from node.trials.hardware import Hardware, detect  # noqa: E402
+from node.trials.hardware import Hardware  # noqa: E402
 from node.trials.warm_process import WarmProcess  # noqa: E402
 from swarm.words import Outcome  # noqa: E402
 
@@ -134,17 +134,8 @@ def main() -> None:
         print(f"{name:20} " + " ".join(f"{cell:>11}" for cell in cells))
         figures |= {f"{key}_seconds": seconds, f"{key}_one_process_seconds": plain, f"{key}_share_of_budget": share}
         figures |= {f"{key}_worst_d": worst, f"{key}_bpb_difference": difference}
-    goals = {name: ["<=", GOAL_SHARE] for name in figures if name.endswith("share_of_budget")}
-    result = {
-        "benchmark": "eval",
-        "command": "make bench-eval",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {detect().description}",
-        "figures": {name: round(value, 6) for name, value in figures.items()},
-        "goals": goals,
-        "met": all(figures[name] <= goal for name, (_, goal) in goals.items()),
-    }
-    print(json.dumps(result))
+    goals = {name: ("<=", GOAL_SHARE) for name in figures if name.endswith("share_of_budget")}
+    print_report("eval", figures, goals)
 
 
 if __name__ == "__main__":

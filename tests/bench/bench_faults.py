@@ -8,10 +8,6 @@ The last line is one JSON object; exit status 0 when it ran, whether or not the 
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import random
 import sys
 import tempfile
@@ -22,6 +18,8 @@ import trio
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from bench_report import print_figures, print_report  # noqa: E402
 
 from tests.lossy_network import Line  # noqa: E402
 from tests.swarm_of_processes import NoNetwork, Peer, ProcessSwarm, all_have, check_equal, each, process_swarm  # noqa: E402
@@ -124,23 +122,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = trio.run(measure, arguments, Path(folder))
-    fine: dict[str, bool] = {}
-    for name, value in figures.items():
-        goal = GOALS.get(name)
-        if goal is not None:
-            fine[name] = value <= goal[1]
-        verdict = "" if goal is None else f"   goal {goal[0]} {goal[1]:g}: {'met' if fine[name] else 'MISSED'}"
-        print(f"{name:<34}{value:>10.3f}{verdict}")
-    report = {
-        "benchmark": "faults",
-        "command": " ".join(["python", "tests/bench/bench_faults.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "figures": {name: round(value, 6) for name, value in figures.items()},
-        "goals": {name: list(goal) for name, goal in GOALS.items() if name in figures},
-        "met": all(fine.values()),
-    }
-    print(json.dumps(report))
+    print_figures(figures, GOALS)
+    print_report("faults", figures, GOALS)
 
 
 if __name__ == "__main__":

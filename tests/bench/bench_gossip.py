@@ -10,10 +10,7 @@ JSON object; exit status 0 when it ran, whether or not the goals are met.
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import random
 import shutil
 import statistics
@@ -31,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from bench_report import print_figures, print_report  # noqa: E402
 from small_lab import BRIEF  # noqa: E402
 
 from swarm.brief import encode_brief  # noqa: E402
@@ -238,23 +236,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = trio.run(measure, arguments, Path(folder))
-    fine: dict[str, bool] = {}
-    for name, value in figures.items():
-        sign, goal = GOALS.get(name, ("", None))
-        if goal is not None:
-            fine[name] = value <= goal if sign == "<=" else value >= goal
-        verdict = "" if goal is None else f"   goal {sign} {goal:g}: {'met' if fine[name] else 'MISSED'}"
-        print(f"{name:<32}{value:>12.4f}{verdict}")
-    report = {
-        "benchmark": "gossip",
-        "command": " ".join(["python", "tests/bench/bench_gossip.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "figures": {name: round(value, 6) for name, value in figures.items()},
-        "goals": {name: list(goal) for name, goal in GOALS.items() if name in figures},
-        "met": all(fine.values()),
-    }
-    print(json.dumps(report))
+    print_figures(figures, GOALS)
+    print_report("gossip", figures, GOALS)
 
 
 if __name__ == "__main__":

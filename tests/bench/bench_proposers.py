@@ -10,9 +10,6 @@ deviation over seeds of the best single arm. The last line is one JSON object.
 """
 
 import argparse
-import datetime
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +20,7 @@ from statistics import fmean, stdev
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from bench_report import print_figures, print_report  # noqa: E402
 from surrogate import Campaign, MadeUp, RecordedTable, Surface  # noqa: E402
 
 from node.proposers.arms import ARMS  # noqa: E402
@@ -77,10 +75,6 @@ def figures(runs: dict[str, list[Campaign]]) -> dict[str, float]:
     }
 
 
-def met(found: dict[str, float]) -> dict[str, bool]:
-    return {name: found[name] <= goal if sign == "<=" else found[name] >= goal for name, (sign, goal) in GOALS.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="What each arm finds alone, and what the portfolio does.")
     parser.add_argument("--seeds", type=int, default=10)
@@ -98,23 +92,10 @@ def main() -> None:
     for name, one in earned(entries).items():
         print(f"{name:<11}{one.trials:>6} trials, {one.kept:>4} kept, {one.per_trial:>7.2f} sd a trial")
     found = figures(runs)
-    fine = met(found)
     print()
-    for name, value in found.items():
-        sign, goal = GOALS.get(name, ("", None))
-        verdict = "" if goal is None else f"   goal {sign} {goal:g}: {'met' if fine[name] else 'MISSED'}"
-        print(f"{name:<38}{value:>10.4f}{verdict}")
-    report = {
-        "benchmark": "proposers",
-        "command": " ".join(["python", "tests/bench/bench_proposers.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "seconds": round(time.perf_counter() - began, 1),
-        "figures": {name: round(value, 5) for name, value in found.items()},
-        "goals": {name: list(goal) for name, goal in GOALS.items()},
-        "met": all(fine.values()),
-    }
-    print(json.dumps(report))
+    print_figures(found, GOALS)
+    print(f"{time.perf_counter() - began:.0f} s")
+    print_report("proposers", found, GOALS)
 
 
 if __name__ == "__main__":

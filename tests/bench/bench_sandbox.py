@@ -8,7 +8,6 @@ when it ran, whether or not the goals are met. A sandbox that does not work here
 """
 
 import argparse
-import datetime
 import json
 import platform
 import statistics
@@ -23,6 +22,8 @@ import trio
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+from bench_report import print_report  # noqa: E402
 
 from node.sandbox.confinement import Confinement, unconfined  # noqa: E402
 from node.sandbox.policy import Backend  # noqa: E402
@@ -132,18 +133,8 @@ def main() -> None:
         if name != "none":
             share_name, start_name = f"{name}_share_of_outside", f"{name}_start_seconds"
             figures |= {share_name: share, start_name: cost}
-            goals |= {share_name: [">=", GOAL_SHARE], start_name: ["<=", GOAL_START_SECONDS]}
-    met = all(figures[name] >= goal if sign == ">=" else figures[name] <= goal for name, (sign, goal) in goals.items())
-    result = {
-        "benchmark": "sandbox",
-        "command": "make bench-sandbox",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {detect().description}; {found.describe()}",
-        "figures": {name: round(value, 6) for name, value in figures.items()},
-        "goals": goals,
-        "met": met and bool(goals),
-    }
-    print(json.dumps(result))
+            goals |= {share_name: (">=", GOAL_SHARE), start_name: ("<=", GOAL_START_SECONDS)}
+    print_report("sandbox", figures, goals, machine=f"{platform.machine()}, {detect().description}; {found.describe()}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,6 @@ most it can be. Half of the virtual time passes before the count begins. The las
 """
 
 import argparse
-import datetime
-import json
-import platform
 import statistics
 import sys
 import time
@@ -25,6 +22,7 @@ import trio.testing
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from bench_report import print_figures, print_report  # noqa: E402
 from samples import make_finding  # noqa: E402
 from small_lab import BRIEF  # noqa: E402
 
@@ -37,7 +35,7 @@ from swarm.finding import encode_finding  # noqa: E402
 from swarm.trial import CurvePoint  # noqa: E402
 from tests.simworld.gossip_world import TOPIC, Node, identity  # noqa: E402
 
-GOAL_BYTES = 20_000.0  # a second, in and out together
+GOALS = {"bytes_per_second": ("<=", 20_000.0)}  # in and out together
 
 
 class CountedBus(MemoryBus):
@@ -157,22 +155,9 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     figures = trio.run(simulate, arguments, clock=trio.testing.MockClock(autojump_threshold=0))
-    for name, value in figures.items():
-        print(f"{name:<36}{value:>14.3f}")
-    met = figures["bytes_per_second"] <= GOAL_BYTES
-    print(
-        f"goal: at most {GOAL_BYTES:g} bytes a second: {'met' if met else 'MISSED'}; {time.monotonic() - began:.0f} s"
-    )
-    report = {
-        "benchmark": "traffic",
-        "command": " ".join(["python", "tests/bench/bench_traffic.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "figures": {name: round(value, 3) for name, value in figures.items()},
-        "goals": {"bytes_per_second": ["<=", GOAL_BYTES]},
-        "met": met,
-    }
-    print(json.dumps(report))
+    print_figures(figures, GOALS)
+    print(f"{time.monotonic() - began:.0f} s")
+    print_report("traffic", figures, GOALS)
 
 
 if __name__ == "__main__":

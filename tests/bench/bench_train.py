@@ -10,12 +10,9 @@ The last line is one JSON object; exit status 0 when it ran, whether or not the 
 """
 
 import argparse
-import datetime
 import importlib.util
 import json
-import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -38,10 +35,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/bench")]
 
 import nanogpt_reference as reference  # noqa: E402
+from bench_report import print_report  # noqa: E402
 
 from node.topics.loading import load_topic  # noqa: E402
 from node.trials.evaluator import read_shard  # noqa: E402
-from node.trials.hardware import detect  # noqa: E402
 from node.trials.scoring import Sheet, Windows, bits_per_byte, nats_of  # noqa: E402
 
 GOAL_SPEED, GOAL_SCORE = 2.2, 0.68  # times the reference's tokens per second; share of its bits per byte
@@ -176,18 +173,7 @@ def main() -> None:
             for name, (score, said) in scores.items():
                 print(f"{name:26} {score:>9.4f}  {said}")
             print(f"{'ratio':26} {figures['score_ratio']:>9.4f}")
-    goals: dict[str, tuple[str, float]] = {"speed_ratio": (">=", GOAL_SPEED), "score_ratio": ("<=", GOAL_SCORE)}
-    met = figures.get("speed_ratio", -math.inf) >= GOAL_SPEED and figures.get("score_ratio", math.inf) <= GOAL_SCORE
-    result = {
-        "benchmark": "train",
-        "command": "make bench-train",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {detect().description}",
-        "figures": {name: round(value, 6) for name, value in figures.items()},
-        "goals": goals,
-        "met": met,
-    }
-    print(json.dumps(result))
+    print_report("train", figures, {"speed_ratio": (">=", GOAL_SPEED), "score_ratio": ("<=", GOAL_SCORE)})
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ value plus the noise of a real trial, drawn from repeats measured on a real mach
 """
 
 import argparse
-import datetime
 import json
 import math
-import platform
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +20,8 @@ from statistics import fmean
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+from bench_report import print_figures, print_report  # noqa: E402
 
 from swarm.brief import Acceptance  # noqa: E402
 from swarm.trial import Track, Trial  # noqa: E402
@@ -148,12 +148,6 @@ def simulate(noise: list[float], campaigns: int, rng: random.Random) -> dict[str
     return figures
 
 
-def met(figures: dict[str, float]) -> dict[str, bool]:
-    return {
-        name: figures[name] <= goal if sign == "<=" else figures[name] >= goal for name, (sign, goal) in GOALS.items()
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the acceptance rule decides, with the noise of real trials.")
     parser.add_argument("--campaigns", type=int, default=100)
@@ -163,22 +157,9 @@ def main() -> None:
     measured = json.loads(arguments.scores.read_text())
     noise = residuals([group["val_bpb"] for group in measured["groups"]])
     figures = simulate(noise, arguments.campaigns, random.Random(arguments.seed))
-    fine = met(figures)
     print(f"noise of {len(noise)} real trials in {len(measured['groups'])} groups: {measured['where']}")
-    for name, value in figures.items():
-        sign, goal = GOALS.get(name, ("", None))
-        verdict = "" if goal is None else f"   goal {sign} {goal:g}: {'met' if fine[name] else 'MISSED'}"
-        print(f"{name:<38}{value:>10.4f}{verdict}")
-    report = {
-        "benchmark": "verdict",
-        "command": " ".join(["python", "tests/bench/bench_verdict.py", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "figures": {name: round(value, 5) for name, value in figures.items()},
-        "goals": {name: list(goal) for name, goal in GOALS.items()},
-        "met": all(fine.values()),
-    }
-    print(json.dumps(report))
+    print_figures(figures, GOALS)
+    print_report("verdict", figures, GOALS)
 
 
 if __name__ == "__main__":
