@@ -17,7 +17,6 @@ import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStoreError
 
 from gossip.blobs import (
     HEAD_BYTES,
@@ -32,7 +31,8 @@ from gossip.blobs import (
     encode_head,
     encode_request,
 )
-from gossip.bus import BlobAbsent, BlobTooLarge, Keep, PeerIncompatible, PeerUnreachable, in_short, innermost
+from gossip.bus import BlobAbsent, BlobTooLarge, Keep, PeerUnreachable, in_short, innermost
+from gossip.libp2p_messages import LENGTH_BYTES, check_speaks, framed, read_exactly, read_message
 from gossip.traffic import Kind, Traffic
 
 PIECE_BYTES = 1 << 20  # written at one time; 64 KB halve the speed (measured)
@@ -74,8 +74,8 @@ class BlobStreams:
         self._serving[peer] += 1
         try:
             with trio.fail_after(REQUEST_SECONDS):
-                message = await _read_request(stream)
-            self._traffic.received(peer, Kind.BLOB, 4 + len(message), 1)
+                message = await read_message(stream, MAX_REQUEST_BYTES)
+            self._traffic.received(peer, Kind.BLOB, LENGTH_BYTES + len(message), 1)
             request = decode_request(message)
             await self._give(stream, peer, request, full=full)
         finally:
@@ -120,7 +120,7 @@ class BlobStreams:
             with trio.fail_after(REQUEST_SECONDS):
                 stream = await self._host.new_stream(ID.from_base58(peer), [TProtocol(PROTOCOL)])
         except Exception as error:  # negotiation, reset, connection gone: one of many classes
-            self._check_protocols(peer)
+            check_speaks(self._host, peer, PROTOCOL)
             raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
         try:
             size_bytes = await self._fetch_on(stream, peer, request, limit_bytes, keep)
@@ -136,9 +136,9 @@ class BlobStreams:
         try:
             with trio.fail_after(REQUEST_SECONDS):
                 message = encode_request(request)
-                await stream.write(len(message).to_bytes(4, "big") + message)
-                self._traffic.sent(peer, Kind.BLOB, 4 + len(message), 1)
-                head = decode_head(await _read_exactly(stream, HEAD_BYTES))
+                await stream.write(framed(message))
+                self._traffic.sent(peer, Kind.BLOB, LENGTH_BYTES + len(message), 1)
+                head = decode_head(await read_exactly(stream, HEAD_BYTES))
         except Exception as error:
             raise _broke_off(peer, error) from None
         if head.status is not BlobStatus.HERE:
@@ -187,14 +187,6 @@ class BlobStreams:
                 await give.send(piece)
             self._traffic.received(peer, Kind.BLOB, messages=1)
 
-    def _check_protocols(self, peer: str) -> None:
-        try:
-            spoken = self._host.get_peerstore().get_protocols(ID.from_base58(peer))
-        except PeerStoreError:
-            return
-        if spoken and PROTOCOL not in spoken:
-            raise PeerIncompatible(peer, tuple(sorted(p[:64] for p in spoken if p.startswith("/swarm/")))[:8])
-
 
 @dataclass(frozen=True)
 class _Opened:
@@ -223,20 +215,3 @@ def _broke_off(peer: str, error: Exception) -> PeerUnreachable:
 async def _write(stream: INetStream, piece: bytes) -> None:
     with trio.fail_after(PIECE_SECONDS):
         await stream.write(piece)
-
-
-async def _read_request(stream: INetStream) -> bytes:
-    length = int.from_bytes(await _read_exactly(stream, 4), "big")
-    if length > MAX_REQUEST_BYTES:
-        raise PeerUnreachable(f"request of {length} bytes announced, at most {MAX_REQUEST_BYTES} are read")
-    return await _read_exactly(stream, length)
-
-
-async def _read_exactly(stream: INetStream, count: int) -> bytes:
-    got = bytearray()
-    while len(got) < count:
-        piece = await stream.read(count - len(got))
-        if not piece:
-            raise PeerUnreachable("stream ended inside a message")
-        got += piece
-    return bytes(got)

@@ -1,6 +1,6 @@
 """Catch-up requests over libp2p streams: one request and one answer on each. One of the files that import libp2p.
 
-Both are a 4-byte big-endian length and so many bytes. What they say is gossip/catchup.py's.
+Both are messages of gossip/libp2p_messages.py. What they say is gossip/catchup.py's.
 """
 
 from collections import Counter
@@ -10,17 +10,15 @@ import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStoreError
 
-from gossip.bus import PeerIncompatible, PeerUnreachable, Serve, in_short
+from gossip.bus import PeerUnreachable, Serve, in_short
 from gossip.catchup import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, PROTOCOL
+from gossip.libp2p_messages import LENGTH_BYTES, check_speaks, framed, read_message
 from gossip.traffic import Kind, Traffic
 
 REQUEST_SECONDS = 20.0  # guess: a page of 512 KiB over a slow line
 _MAX_SERVED = 32  # requests answered at one time
 _MAX_SERVED_PER_PEER = 4  # of them; who asks in order needs one
-_SWARM_PROTOCOLS = "/swarm/"
-_LENGTH_BYTES = 4
 
 
 class CatchupStreams:
@@ -36,7 +34,7 @@ class CatchupStreams:
         try:
             stream = await self._host.new_stream(ID.from_base58(peer), [TProtocol(PROTOCOL)])
         except Exception as error:  # negotiation, reset, connection gone: one of many classes
-            self._check_protocols(peer)
+            check_speaks(self._host, peer, PROTOCOL)
             raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
         try:
             await self._write(stream, peer, message)
@@ -69,35 +67,10 @@ class CatchupStreams:
             self._serving += Counter()  # leaves out who has none
 
     async def _write(self, stream: INetStream, peer: str, message: bytes) -> None:
-        await stream.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
-        self._traffic.sent(peer, Kind.CATCHUP, _LENGTH_BYTES + len(message), 1)
+        await stream.write(framed(message))
+        self._traffic.sent(peer, Kind.CATCHUP, LENGTH_BYTES + len(message), 1)
 
     async def _read(self, stream: INetStream, peer: str, limit_bytes: int) -> bytes:
-        message = await _read_message(stream, limit_bytes)
-        self._traffic.received(peer, Kind.CATCHUP, _LENGTH_BYTES + len(message), 1)
+        message = await read_message(stream, limit_bytes)
+        self._traffic.received(peer, Kind.CATCHUP, LENGTH_BYTES + len(message), 1)
         return message
-
-    def _check_protocols(self, peer: str) -> None:
-        try:
-            spoken = self._host.get_peerstore().get_protocols(ID.from_base58(peer))
-        except PeerStoreError:
-            return
-        if spoken and PROTOCOL not in spoken:
-            raise PeerIncompatible(peer, tuple(sorted(p[:64] for p in spoken if p.startswith(_SWARM_PROTOCOLS)))[:8])
-
-
-async def _read_message(stream: INetStream, limit_bytes: int) -> bytes:
-    length = int.from_bytes(await _read_exactly(stream, _LENGTH_BYTES), "big")
-    if length > limit_bytes:
-        raise PeerUnreachable(f"message of {length} bytes announced, at most {limit_bytes} are read")
-    return await _read_exactly(stream, length)
-
-
-async def _read_exactly(stream: INetStream, count: int) -> bytes:
-    got = bytearray()
-    while len(got) < count:
-        piece = await stream.read(count - len(got))
-        if not piece:
-            raise PeerUnreachable("stream ended inside a message")
-        got += piece
-    return bytes(got)
