@@ -6,47 +6,17 @@ import socket
 
 import pytest
 import trio
-from samples import make_finding
-from small_lab import ALICE, BRIEF, BRIEF_ID, ME, notebook_at, until
+from networked_home import homes_on, running
+from small_lab import ALICE, BRIEF, BRIEF_ID, ME, until
 
 from gossip import events as heard
 from gossip.interfaces import has_ip6
 from gossip.memory_bus import MemoryNetwork
 from gossip.ticket import MAX_ADDRESSES, decode_ticket
-from node.events import Events, FindingReceived, Listening, Notice, PeersChanged
-from node.home import Home
-from node.network import Network, NetworkSettings, default_listen, worth_telling
+from node.events import FindingReceived, Listening, Notice, PeersChanged
+from node.network import default_listen, worth_telling
 
 PEER = "12D3KooWNeyMAf8HrkBFLEhpYqFZWNWBkuhGabcYoXBH87kooJ79"
-
-
-class Here:
-    """A node's network side in a home of its own, on a network in memory."""
-
-    def __init__(self, path, identity, net: MemoryNetwork, bootstrap=(), ticket_file=None) -> None:
-        class InMemory(Network):
-            def _bus_factory(self, topic, listen):
-                return lambda deliver, serve: net.bus(identity.peer_id, topic, deliver, serve)
-
-        self.home, self.events, self.said = Home(path), Events(), []
-        self.home.create()
-        self.events.listen(self.said.append)
-        self.notebook = notebook_at(self.home.journal, self.events, identity=identity)
-        settings = NetworkSettings(listen=(), bootstrap=tuple(bootstrap), mdns=False, ticket_file=ticket_file)
-        self.network = InMemory(self.home, identity, self.notebook, settings, self.events)
-
-    def happened(self, kind):
-        return [event for event in self.said if isinstance(event, kind)]
-
-    def notices(self) -> list[str]:
-        return [event.text for event in self.happened(Notice)]
-
-    def find(self, number: int):
-        return self.notebook.append_own(self.notebook.seal(make_finding(BRIEF, number, 2.0)), f"{number:040}")
-
-    def close(self) -> None:
-        self.notebook.journal.validate()
-        self.notebook.journal.journal.close()
 
 
 @pytest.fixture
@@ -56,21 +26,8 @@ def net():
 
 @pytest.fixture
 def node(tmp_path, net):
-    made = []
-
-    def make(identity=ME, **options):
-        made.append(Here(tmp_path / str(len(made)), identity, net, **options))
-        return made[-1]
-
-    yield make
-    for here in made:
-        here.close()
-
-
-async def running(nursery, *nodes) -> None:
-    for one in nodes:
-        nursery.start_soon(one.network.run)
-    await until(lambda: all(one.happened(Listening) for one in nodes))
+    with homes_on(net, tmp_path) as make:
+        yield make
 
 
 async def test_a_node_says_where_it_listens_with_a_ticket_that_leads_to_it(node, net, tmp_path, autojump_clock):
@@ -95,13 +52,13 @@ async def test_a_ticket_file_that_cannot_be_written_is_a_warning(node, tmp_path,
 
 async def test_findings_travel_both_ways_and_a_late_joiner_hears_how_many_it_got(node, net, autojump_clock):
     first, second = node(ME), node(ALICE, bootstrap=[net.address(ME.peer_id)])
-    early = [first.find(number).id for number in (1, 2, 3)]
+    early = [first.find(number) for number in (1, 2, 3)]
     async with trio.open_nursery() as nursery:
         await running(nursery, first)
         await running(nursery, second)
         await until(lambda: len(second.happened(FindingReceived)) == 3)
         fresh = second.find(1)
-        await until(lambda: fresh.id in first.notebook.ledger)
+        await until(lambda: fresh in first.notebook.ledger)
         await until(lambda: not first.notebook.journal.unsent())
         assert first.network.peers == (ALICE.peer_id,)
         nursery.cancel_scope.cancel()

@@ -4,40 +4,16 @@ import random
 
 import pytest
 import trio
-from samples import make_finding
-from small_lab import ALICE, BOB, BRIEF, ME, PeerLog, notebook_at, until
+from networked_home import homes_on, running
+from small_lab import ALICE, BOB, ME, PeerLog, until
 
 from gossip.doorkeeper import PeerLists
 from gossip.memory_bus import MemoryNetwork
-from node.events import Events, Listening, Notice
-from node.home import Home, HomeError
-from node.network import Network, NetworkSettings, load_reputation
+from node.home import HomeError
+from node.network import load_reputation
 from node.peer_lists import load_peer_lists
 
 EVE = "12D3KooWNeyMAf8HrkBFLEhpYqFZWNWBkuhGabcYoXBH87kooJ79"
-
-
-class Here:
-    def __init__(self, path, identity, net: MemoryNetwork, bootstrap=(), lists=None, at: str = "") -> None:
-        class InMemory(Network):
-            def _bus_factory(self, topic, listen):
-                return lambda deliver, serve: net.bus(at or identity.peer_id, topic, deliver, serve)
-
-        self.home, self.events, self.said, self.address = Home(path), Events(), [], net.address(at or identity.peer_id)
-        self.home.create()
-        self.events.listen(self.said.append)
-        self.notebook = notebook_at(self.home.journal, self.events, identity=identity)
-        settings = NetworkSettings(listen=(), bootstrap=tuple(bootstrap), mdns=False, lists=lists or PeerLists())
-        self.network = InMemory(self.home, identity, self.notebook, settings, self.events)
-
-    def warnings(self) -> list[str]:
-        return [event.text for event in self.said if isinstance(event, Notice) and event.warning]
-
-    def find(self, number: int, bpb: float = 2.0) -> str:
-        return self.notebook.append_own(self.notebook.seal(make_finding(BRIEF, number, bpb)), f"{number:040}").id
-
-    def findings(self) -> list[str]:
-        return [entry.id for entry in self.notebook.ledger.entries()]
 
 
 @pytest.fixture
@@ -47,22 +23,8 @@ def net():
 
 @pytest.fixture
 def node(tmp_path, net):
-    made = []
-
-    def make(identity=ME, **options):
-        made.append(Here(tmp_path / str(len(made)), identity, net, **options))
-        return made[-1]
-
-    yield make
-    for here in made:
-        here.notebook.journal.validate()
-        here.notebook.journal.journal.close()
-
-
-async def running(nursery, *nodes) -> None:
-    for one in nodes:
-        nursery.start_soon(one.network.run)
-    await until(lambda: all(any(isinstance(event, Listening) for event in one.said) for one in nodes))
+    with homes_on(net, tmp_path) as make:
+        yield make
 
 
 def stories(length: int = 1) -> list[PeerLog]:
