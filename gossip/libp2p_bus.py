@@ -41,6 +41,7 @@ from gossip.libp2p_blobs import BlobStreams
 from gossip.libp2p_hardening import SafeGossipSub, SafePubsub, keep_quiet, leave_out_peer_records, tell_new_addresses
 from gossip.libp2p_host import build_host, build_pubsub, build_router, swarm_of
 from gossip.libp2p_private import WrongSwarm
+from gossip.libp2p_punch import Puncher
 from gossip.libp2p_relay import Relay
 from gossip.libp2p_streams import REQUEST_SECONDS, CatchupStreams
 from gossip.libp2p_tcp import BoundTcp, bind
@@ -227,7 +228,8 @@ class Libp2pBus:
         pubsub.set_topic_validator(self._topic, self._validate, is_async_validator=False)  # async ones deliver twice
         self._streams = CatchupStreams(host, self._serve, self._counts, self.traffic)
         host.set_stream_handler(TProtocol(PROTOCOL), self._streams.answer)
-        self._relay = Relay(host, self._counts, self._wall_clock)
+        punch = Puncher(host, tcp, self._counts, self._relays).punch
+        self._relay = Relay(host, self._counts, self._wall_clock, lambda peer: tcp.nursery.start_soon(punch, peer))
         self._blob_streams = BlobStreams(host, self._blobs, self._counts, self.traffic, self._admits)
         host.set_stream_handler(TProtocol(BLOB_PROTOCOL), self._blob_streams.answer)
         # Pubsub first: a stream that arrives before it runs ends the host.
@@ -260,8 +262,11 @@ class Libp2pBus:
         self._reached = {peer: address for peer, address in self._reached.items() if peer in connected}
         if any(everybody_reaches(parse_address(transport)) for transport in self._listened()):
             return
-        relays = [ID.from_base58(peer) for peer in connected if self._relay_addresses(peer)]
-        await relay.keep_reserved(relay.offered_by(relays))
+        await relay.keep_reserved(relay.offered_by(self._relays()))
+
+    def _relays(self) -> list[ID]:
+        """Connected peers that everybody can dial."""
+        return [ID.from_base58(peer) for peer in self.connected() if self._relay_addresses(peer)]
 
     def _relay_addresses(self, peer: str) -> list[str]:
         """Where everybody can dial `peer`, so that it can introduce others."""

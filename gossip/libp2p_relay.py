@@ -2,7 +2,7 @@
 
 The messages are libp2p's, the service is ours: the library's lets a stranger reserve in the names of others until no
 place is left, and mixes up two circuits of one source (measured). What a relay carries is encrypted end to end.
-Hole punching is not done here: two who met through a relay stay on it until one can dial the other.
+What comes of a meeting through a relay is libp2p_punch's.
 """
 
 from collections import Counter
@@ -57,7 +57,14 @@ class _Budget:
 class Relay:
     """Both sides of it: what this node does for others, and what it asks of them."""
 
-    def __init__(self, host: IHost, counts: Counter[str], wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        host: IHost,
+        counts: Counter[str],
+        wall_clock: Callable[[], float],
+        met: Callable[[ID], None] = lambda _peer: None,  # told who has reached us through a relay
+    ) -> None:
+        self._met = met
         self._host = host
         self._counts = counts
         self._wall_clock = wall_clock
@@ -197,7 +204,8 @@ class Relay:
             await write_delimited_msg(stream, StopMessage(type=StopMessage.STATUS, status=status))
             if accepted:
                 circuit = _circuit(stream, stream.muxed_conn.peer_id, ID(asked.peer.id), dialled=False)
-                await self._host.upgrade_inbound_connection(circuit, circuit.get_transport_addresses()[0])
+                muxed = await self._host.upgrade_inbound_connection(circuit, circuit.get_transport_addresses()[0])
+                self._met(muxed.peer_id)
 
 
 async def _pump_both_ways(one: INetStream, other: INetStream) -> None:

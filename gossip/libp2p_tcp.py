@@ -115,12 +115,29 @@ class BoundTcp(TCP):
             raise AssertionError(f"a connection that no key protects: {type(connection)}")
         return connection
 
-    async def _enter(self, stream: TrioTCPStream, key: bytes) -> ReadWriteCloser:
+    async def _enter(self, stream: TrioTCPStream, key: bytes, *, dialled: bool = True) -> ReadWriteCloser:
         try:
-            return await enter(stream, key, dialled=True)
+            return await enter(stream, key, dialled=dialled)
         except WrongSwarm as error:
             self.counts["private_not_let_in"] += 1
             raise OpenConnectionError(str(error)) from error
+
+    def ports(self) -> dict[str, int]:
+        """Where we listen, by family: ip4, ip6."""
+        return {name.split("/")[1]: int(name.split("/")[4]) for name in self._bound}
+
+    async def dial_from_port(self, address: Address, *, dialled: bool) -> RawConnection:
+        """As if this came from where we listen, for hole punching. The handshakes' parts are agreed beforehand: with
+        `dialled` ours is that of who dials. Raises OSError, and OpenConnectionError for one without the swarm's key."""
+        for listener in self._bound.values():
+            _share_port(listener.socket)
+        connection = await _open_from(self.ports()[address.family], address)
+        _watch(connection.socket)
+        self._dialled.add(connection)
+        stream: ReadWriteCloser = TrioTCPStream(connection)
+        if self._swarm_key is not None:
+            stream = await self._enter(TrioTCPStream(connection), self._swarm_key, dialled=dialled)
+        return RawConnection(stream, dialled)
 
     def close_sockets(self) -> None:
         """When the host is gone. A cancelled host leaves the sockets it dialled open."""
@@ -216,3 +233,24 @@ def _watch(connection: trio.socket.SocketType) -> None:
         if hasattr(socket, name):
             with suppress(OSError):
                 connection.setsockopt(level, getattr(socket, name), value)
+
+
+def _share_port(listening: trio.socket.SocketType) -> None:
+    """With our own dialling sockets. Only once it is bound: a second node still cannot listen there (measured), as it
+    asks for the port without this."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+async def _open_from(port: int, address: Address) -> trio.SocketStream:
+    """A TCP connection that leaves from a port of ours that is listened on. Raises OSError."""
+    family = trio.socket.AF_INET if address.family == "ip4" else trio.socket.AF_INET6
+    dialling = trio.socket.socket(family, trio.socket.SOCK_STREAM)
+    try:
+        dialling.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        dialling.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        await dialling.bind(("", port))
+        await dialling.connect((address.host, address.port))
+    except BaseException:
+        dialling.close()
+        raise
+    return trio.SocketStream(dialling)

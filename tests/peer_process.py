@@ -1,10 +1,11 @@
 """Peers that do not train, each a process of its own: a node's identity, journal, ledger and network, on orders.
 
-    python tests/peer_process.py CONTROL [HOSTS]
+    python tests/peer_process.py CONTROL [HOST...]
 
 Importing takes a second, so this program does it once and forks for each order that comes on the socket with the file
-descriptor CONTROL; with HOSTS every peer gets a network namespace (lossy_network). All end with whoever holds the other
-end. What a peer is told on standard input, and what it says on standard output, is in PeerProcess below.
+descriptor CONTROL; with HOSTs, their addresses, every peer gets a network namespace (lossy_network). All end with
+whoever holds the other end. What a peer is told on standard input, and what it says on standard output, is in
+PeerProcess below.
 """
 
 import ctypes
@@ -139,13 +140,13 @@ def become_peer(order: dict[str, Any], stdin: int, stdout: int, namespaces: list
     trio.run(PeerProcess(order).run)
 
 
-def start_carrier(devices: list[int], control: socket.socket) -> socket.socket:
+def start_carrier(hosts: list[str], devices: list[int], control: socket.socket) -> socket.socket:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         control.close()
         here.close()
-        lossy_network.Carrier(devices, there, random.Random(1)).run()
+        lossy_network.Carrier(hosts, devices, there, random.Random(1)).run()
         os._exit(0)
     there.close()
     return here
@@ -181,13 +182,13 @@ def main() -> None:
     namespaces: list[int] = []
     carrier = None
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    if len(sys.argv) > 2:
+    if hosts := sys.argv[2:]:
         try:
-            namespaces, devices = lossy_network.make_namespaces(int(sys.argv[2]))  # before anything starts a thread
+            namespaces, devices = lossy_network.make_namespaces(hosts)  # before anything starts a thread
         except lossy_network.NoNamespaces as error:
             control.send(f"unable: {error}".encode())
             return
-        carrier = start_carrier(devices, control)
+        carrier = start_carrier(hosts, devices, control)
     import samples  # noqa: F401
     import trio  # noqa: F401
 

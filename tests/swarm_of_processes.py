@@ -136,9 +136,11 @@ class Peer:
 
 
 class ProcessSwarm:
-    def __init__(self, folder: Path, control: trio.socket.SocketType, nursery: trio.Nursery, hosts: int) -> None:
+    def __init__(
+        self, folder: Path, control: trio.socket.SocketType, nursery: trio.Nursery, hosts: Sequence[str]
+    ) -> None:
         self.folder = folder
-        self.hosts = hosts
+        self.hosts = tuple(hosts)
         self.peers: dict[str, Peer] = {}
         self._control = control
         self._nursery = nursery
@@ -176,7 +178,7 @@ class ProcessSwarm:
     async def _spawn(
         self, name: str, host: int | None, before: Peer | None, known: Sequence[str], wrong_by: float
     ) -> Peer:
-        listen = "/ip4/127.0.0.1/tcp/0" if host is None else f"/ip4/{host_of(host)}/tcp/4001"
+        listen = "/ip4/127.0.0.1/tcp/0" if host is None else f"/ip4/{self.hosts[host]}/tcp/4001"
         if before is not None and before.address:
             listen = before.address.split("/p2p/")[0]
         order = {
@@ -231,12 +233,16 @@ async def check_equal(peers: Iterable[Peer], ids: Collection[str]) -> None:
 
 
 @asynccontextmanager
-async def process_swarm(folder: Path, *, hosts: int = 0, brief: bytes = SMALL_BRIEF) -> AsyncGenerator[ProcessSwarm]:
-    """Nothing outlives it. `hosts`: each peer in a network namespace of its own. Raises NoNetwork."""
+async def process_swarm(
+    folder: Path, *, hosts: int | Sequence[str] = 0, brief: bytes = SMALL_BRIEF
+) -> AsyncGenerator[ProcessSwarm]:
+    """Nothing outlives it. `hosts`: each peer in a network namespace of its own, with these addresses or so many on one
+    network. Raises NoNetwork."""
+    hosts = [host_of(number) for number in range(hosts)] if isinstance(hosts, int) else list(hosts)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "brief").write_bytes(brief)
     ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, str(PROGRAM), str(theirs.fileno()), *([str(hosts)] if hosts else [])]
+    command = [sys.executable, str(PROGRAM), str(theirs.fileno()), *hosts]
     async with trio.open_nursery() as nursery:
         process = await trio.lowlevel.open_process(
             command,
