@@ -28,7 +28,7 @@ from node.network import Network, NetworkSettings, ticket_peers
 from node.notebook import Notebook
 from node.peer_lists import load_peer_lists
 from node.private import PrivacyConflict, check_private_option, swarm_key
-from node.proposers.auto import Kind, make_proposer
+from node.proposers.auto import Auto, Kind, make_proposer
 from node.proposers.classic import Classic
 from node.proposers.port import Proposer
 from node.recording import Recorder, recover
@@ -257,6 +257,8 @@ class Node:
             notice=lambda text: self._events.notice(text, warning=True),
         )
         nursery.start_soon(trainer.run)
+        if isinstance(self._proposer, Auto):
+            nursery.start_soon(self._proposer.run)
         return await research(self._lab, trainer)
 
     def _reason_to_stop(self, experiments: int) -> str | None:

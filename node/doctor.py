@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import trio
+
 from gossip.identity import load_or_create
 from gossip.refusal import GossipError
 from node import shipped
@@ -26,6 +28,8 @@ from node.network_checks import (
     check_reachability,
     check_topic,
 )
+from node.proposers.availability import answers
+from node.proposers.port import ProposerFailed
 from node.sandbox.advice import advice
 from node.sandbox.policy import Backend
 from node.sandbox.probe import probe
@@ -165,11 +169,20 @@ def check_sandbox() -> Check:
 
 
 def check_model(env: Mapping[str, str]) -> Check:
-    where = env.get("OPENAI_BASE_URL") or ("the default endpoint" if env.get("OPENAI_API_KEY") else "")
-    if not where:
+    from node.proposers.llm import LanguageModel, endpoint_from  # openai takes half a second to import
+
+    try:
+        endpoint = endpoint_from(None, env)
+    except SwarmError as error:
+        return Check("model", "problem", str(error))
+    if endpoint is None:
         return Check("model", "ok", "no language model is configured; the classic proposer has the ideas")
-    model = env.get("OPENAI_MODEL") or "the endpoint's default"
-    return Check("model", "ok", f"{model} at {where}; a start of the node tells whether it answers")
+    model = LanguageModel(endpoint)
+    try:
+        trio.run(answers, model.check, model.name)
+    except ProposerFailed as failure:
+        return Check("model", "problem", str(failure), "until it answers, the classic proposer has the ideas")
+    return Check("model", "ok", f"{endpoint.host} answers; {endpoint.model} will be asked")
 
 
 def nearest_existing(path: Path) -> Path:

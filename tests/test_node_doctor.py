@@ -5,6 +5,7 @@ import time
 
 import pytest
 import trio
+from openai_server import NeverListening, OpenAIServer
 from small_home import furnish
 from small_lab import ALICE, BOB, BRIEF_ID
 
@@ -153,3 +154,16 @@ def test_a_damaged_journal_is_a_problem_of_the_topic(tmp_path):
     home.journal.write_text("this is no database, however long it gets " * 100)
     assert checks.check_topic(home).state == "problem"
     assert checks.check_clock(home).state == "ok"
+
+
+def test_the_doctor_asks_the_language_model():
+    assert doctor.check_model({}).state == "ok"
+    with OpenAIServer("tune") as server:
+        answered = doctor.check_model({"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "tiny"})
+        assert server.requests == [], "no tokens are spent"
+    assert (answered.state, answered.found) == ("ok", f"127.0.0.1:{server.port} answers; tiny will be asked")
+    with NeverListening() as gone:
+        dead = doctor.check_model({"OPENAI_BASE_URL": gone.base_url})
+    assert dead.state == "problem"
+    assert "cannot be reached" in dead.found
+    assert doctor.check_model({"OPENAI_BASE_URL": "nonsense"}).state == "problem"

@@ -12,6 +12,7 @@ from openai_server import Hang, NeverListening, OpenAIServer, Status, answer_con
 from proposer_requests import entry, request
 
 from node.proposers import KINDS, Auto, Classic, make_proposer
+from node.proposers.availability import answers
 from node.proposers.classic import is_turn_of_llm, propose_now
 from node.proposers.llm import Endpoint, LanguageModel
 from node.proposers.port import Failure, Proposer, ProposerFailed, Request, build_proposal
@@ -113,6 +114,64 @@ async def asked_at(clock: trio.testing.MockClock, llm: Scripted, said: list[str]
 
 def said_down(said: list[str]) -> bool:
     return len(said) % 2 == 1
+
+
+async def test_the_endpoint_is_checked_at_once_before_any_question(mock_clock: trio.testing.MockClock):
+    said: list[str] = []
+    with NeverListening() as server:
+        model = LanguageModel(Endpoint(server.base_url))
+        proposer = Auto(model, Scripted([], name="quick"), said.append, turn=lambda _: True, check=model.check)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(proposer.run)
+            while not said:
+                await trio.lowlevel.checkpoint()
+            assert (await proposer.propose(request())).proposer == "quick"
+            nursery.cancel_scope.cancel()
+    assert len(said) == 1
+    assert "cannot be reached" in said[0]
+    assert "OPENAI_BASE_URL" in said[0]
+
+
+async def test_an_endpoint_that_comes_up_later_is_noticed_without_a_question(autojump_clock: trio.testing.MockClock):
+    said: list[str] = []
+    checks = [failed(), failed(), failed()]
+
+    async def check() -> None:
+        await trio.lowlevel.checkpoint()
+        if checks:
+            raise checks.pop()
+
+    proposer = Auto(Scripted([]), Scripted([], name="quick"), said.append, check=check)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(proposer.run)
+        await trio.sleep(200)  # checked at 0, 30, 90 and 210 seconds
+        assert len(said) == 1
+        assert (await proposer.propose(request())).proposer == "quick"
+        await trio.sleep(20)
+        assert said[1:] == ["llm:scripted answers again"]
+        assert (await proposer.propose(request())).proposer == "llm:scripted"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_list_of_models_does_not_make_a_model_that_fails_answer_again(autojump_clock: trio.testing.MockClock):
+    said: list[str] = []
+    with OpenAIServer("401") as server:  # which lists its models to anybody
+        model = LanguageModel(Endpoint(server.base_url))
+        await model.check()
+    proposer = Auto(
+        Scripted([failed(), failed()]), Scripted([], name="quick"), said.append, check=trio.lowlevel.checkpoint
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(proposer.run)
+        assert (await proposer.propose(request())).proposer == "quick"
+        await trio.sleep(10_000)
+        assert len(said) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_check_that_hangs_is_given_up(autojump_clock: trio.testing.MockClock):
+    with pytest.raises(ProposerFailed, match="no answer within 10 s"):
+        await answers(trio.sleep_forever, "llm:slow")
 
 
 async def test_a_model_may_not_think_longer_than_a_trial_takes(autojump_clock: trio.testing.MockClock):

@@ -1,7 +1,7 @@
 """The proposer the loop sees: the language model when it is its turn and it answers, the classic one whenever else.
 
-Owns when the model is asked, how long it may take, how long it is left alone after a failure, and saying so once.
-Never raises ProposerFailed: a dead or babbling endpoint costs an idea's origin, never an experiment.
+Owns when the model is asked and how long it may take; whether it answers at all is availability.py's business. Never
+raises ProposerFailed: a dead or babbling endpoint costs an idea's origin, never an experiment.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import trio
 
 from node.proposers.arms import ARMS
+from node.proposers.availability import Availability, Check, Say
 from node.proposers.classic import Classic, is_turn_of_llm
 from node.proposers.cma_es import CmaEs
 from node.proposers.port import Failure, Proposer, ProposerFailed, Request
@@ -18,13 +19,10 @@ from swarm.words import SwarmError
 
 Kind = Literal["auto", "classic", "llm", "random", "local", "tpe", "cmaes", "crossover", "ablate"]
 KINDS: tuple[str, ...] = get_args(Kind)
-Say = Callable[[str], None]  # takes one sentence for people
 Turn = Callable[[Request], bool]  # whether this idea is the model's
 
 ANSWER_SECONDS = 90.0  # the longest a model may think; guess: a local 30 B model writes its answer in a minute
 ANSWER_SHARE = 0.8  # of a trial's budget, if that is shorter: an idea later than the running trial idles the machine
-FIRST_PAUSE_SECONDS = 30.0
-LONGEST_PAUSE_SECONDS = 600.0
 
 
 class Auto:
@@ -32,58 +30,45 @@ class Auto:
 
     def __init__(
         self,
-        llm: Proposer | None,
+        llm: Proposer,
         classic: Proposer,
         say: Say,
         answer_seconds: float = ANSWER_SECONDS,
         *,
         turn: Turn = lambda _: True,
+        check: Check | None = None,
     ) -> None:
         self._llm = llm
         self._classic = classic
-        self._say = say
         self._answer_seconds = answer_seconds
         self._turn = turn
-        self._down = False
-        self._failures = 0  # in a row
-        self._ask_again_at = float("-inf")  # trio.current_time()
+        self._availability = Availability(llm.name, say, check)
 
     @property
     def name(self) -> str:
         """The proposer that is meant to answer; each proposal names the one that did."""
-        return (self._llm or self._classic).name
+        return self._llm.name
+
+    async def run(self) -> None:
+        """Finds out in the background whether the model answers at all, for as long as the node runs."""
+        await self._availability.run()
 
     async def propose(self, request: Request) -> Proposal:
-        if self._llm is not None and trio.current_time() >= self._ask_again_at and self._turn(request):
+        if self._availability.may_ask and self._turn(request):
             try:
-                proposal = await self._ask(self._llm, request)
+                proposal = await self._ask(request)
             except ProposerFailed as failure:
-                self._note_failure(failure)
+                self._availability.failed(failure)
             else:
-                self._note_answer()
+                self._availability.answered()
                 return proposal
         return await self._classic.propose(request)
 
-    async def _ask(self, llm: Proposer, request: Request) -> Proposal:
+    async def _ask(self, request: Request) -> Proposal:
         seconds = min(self._answer_seconds, ANSWER_SHARE * request.track.budget_seconds)
         with trio.move_on_after(seconds):
-            return await llm.propose(request)
-        raise ProposerFailed(Failure.TIMED_OUT, f"{llm.name} gave no answer within {seconds:.0f} s")
-
-    def _note_failure(self, failure: ProposerFailed) -> None:
-        pause = min(FIRST_PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
-        pause = min(max(pause, failure.retry_after_seconds or 0.0), LONGEST_PAUSE_SECONDS)
-        self._failures = min(self._failures + 1, 16)
-        self._ask_again_at = trio.current_time() + pause
-        if not self._down:
-            self._down = True
-            self._say(f"{failure}; the classic proposer goes on, and the model is asked again from {pause:.0f} s on")
-
-    def _note_answer(self) -> None:
-        if self._down:
-            self._say(f"{self.name} answers again")
-        self._down = False
-        self._failures = 0
+            return await self._llm.propose(request)
+        raise ProposerFailed(Failure.TIMED_OUT, f"{self._llm.name} gave no answer within {seconds:.0f} s")
 
 
 def make_proposer(kind: Kind, model: str | None, env: Mapping[str, str], say: Say) -> Proposer:
@@ -98,10 +83,11 @@ def make_proposer(kind: Kind, model: str | None, env: Mapping[str, str], say: Sa
     from node.proposers.llm import LanguageModel, endpoint_from  # openai takes half a second to import
 
     endpoint = endpoint_from(model, env)
-    if endpoint is not None and kind == "llm":
-        return Auto(LanguageModel(endpoint), Classic(), say)
-    if endpoint is not None:  # one arm more, and the same bandit says when
-        return Auto(LanguageModel(endpoint), Classic(), say, turn=is_turn_of_llm)
+    if endpoint is not None:
+        asked = LanguageModel(endpoint)
+        if kind == "llm":
+            return Auto(asked, Classic(), say, check=asked.check)
+        return Auto(asked, Classic(), say, turn=is_turn_of_llm, check=asked.check)  # one arm more in the same bandit
     if kind == "llm":
         raise SwarmError(
             "no language model is configured for --proposer llm: set OPENAI_API_KEY, or OPENAI_BASE_URL for a local "

@@ -112,6 +112,17 @@ class LanguageModel:
                 Failure.UNUSABLE, f"{self._who} answered twice without a usable proposal: {_brief(error)}"
             ) from None
 
+    async def check(self) -> None:
+        """Raises ProposerFailed unless the endpoint answers; costs no tokens. One without a list of models does."""
+        try:
+            async with self._client(retries=0) as client:
+                await client.models.with_raw_response.list()
+        except openai.APIStatusError as error:
+            if error.status_code in (401, 403, 429) or error.status_code >= 500:
+                raise self._refusal(error) from None
+        except openai.OpenAIError:
+            raise self._unreachable() from None
+
     @property
     def _who(self) -> str:
         return f"the language model at {self.endpoint.host}"
@@ -143,24 +154,31 @@ class LanguageModel:
     async def _ask(self, messages: list[Message]) -> str:
         """One completion's text. Raises ProposerFailed with the reason, whatever a server sends."""
         asked = cast("list[ChatCompletionMessageParam]", [{"role": m.role, "content": m.content} for m in messages])
-        endpoint = self.endpoint
         try:
-            # A client a question: they are minutes apart, and an open one would need an owner that closes it.
-            async with openai.AsyncOpenAI(
-                api_key=endpoint.key, base_url=endpoint.base_url, max_retries=SDK_RETRIES, timeout=None
-            ) as client:
-                raw = await client.chat.completions.with_raw_response.create(model=endpoint.model, messages=asked)
+            async with self._client(SDK_RETRIES) as client:
+                raw = await client.chat.completions.with_raw_response.create(model=self.endpoint.model, messages=asked)
                 body = raw.http_response.content
         except openai.APIStatusError as error:
             raise self._refusal(error) from None
         except openai.OpenAIError:
-            raise ProposerFailed(Failure.UNREACHABLE, f"{self._who} cannot be reached") from None
+            raise self._unreachable() from None
         try:
             completion = _Completion.model_validate_json(body)
         except ValidationError:
             raise ProposerFailed(Failure.UNUSABLE, f"{self._who} does not answer with a chat completion") from None
         self.tokens_used += _total_tokens(completion.usage)
         return completion.choices[0].message.content or ""
+
+    def _client(self, retries: int) -> openai.AsyncOpenAI:
+        """One a question: they are minutes apart, and an open one would need an owner that closes it."""
+        endpoint = self.endpoint
+        return openai.AsyncOpenAI(
+            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=retries, timeout=None
+        )  # a timeout is the caller's cancel scope
+
+    def _unreachable(self) -> ProposerFailed:
+        sentence = f"{self._who} cannot be reached; start it, or check OPENAI_BASE_URL (swarm doctor tries it)"
+        return ProposerFailed(Failure.UNREACHABLE, sentence)
 
     def _refusal(self, error: openai.APIStatusError) -> ProposerFailed:
         status = error.status_code
