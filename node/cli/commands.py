@@ -15,6 +15,7 @@ from node.cli.look import branches, diff, leaderboard, log, show, status, ticket
 from node.cli.metrics import metrics
 from node.cli.peers import peers
 from node.cli.replay import replay
+from node.cli.report import finalize, report
 from node.cli.topic import topic
 from node.cli.trouble import doctor
 from node.home import NoHome
@@ -30,7 +31,7 @@ def swarm() -> None:
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(topic, metrics, doctor),
+    *(report, finalize, topic, metrics, doctor),
 )
 for command in _COMMANDS:
     swarm.add_command(command)

@@ -147,11 +147,12 @@ def _patch(material: RunMaterial) -> str:
 
 def _results_tsv(runs: Sequence[Entry], commits: Mapping[FindingId, str]) -> str:
     """One row a run. A commit cannot hold its own hash: the newest row says HEAD until the next commit."""
-    rows = [_tsv_row(entry, commits.get(entry.id, "")[:_COMMIT_DIGITS]) for entry in runs[:-1]]
-    return "\n".join([_TSV_HEADER, *rows, _tsv_row(runs[-1], "HEAD")]) + "\n"
+    rows = [tsv_row(entry, commits.get(entry.id, "")[:_COMMIT_DIGITS]) for entry in runs[:-1]]
+    return "\n".join([_TSV_HEADER, *rows, tsv_row(runs[-1], "HEAD")]) + "\n"
 
 
-def _tsv_row(entry: Entry, commit: str) -> str:
+def tsv_row(entry: Entry, commit: str) -> str:
+    """A run in autoresearch's five columns."""
     finding = entry.finding
     # A run without a result has an empty val_bpb: autoresearch's habit, 0.000000, sorts a crash as the best of all.
     val_bpb = "" if finding.val_bpb is None else f"{finding.val_bpb:.6f}"
