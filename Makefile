@@ -31,8 +31,9 @@ launch: setup
 join: setup
 	@$(BIN)/swarm join $(TICKET) $(ARGS)
 
+# Two at a time, a file never split: many tests wait for processes of their own. ARGS=... runs what it names, one after another.
 test: setup-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
 
 test-long: setup-dev
 	$(BIN)/python -m pytest -m long $(ARGS)
