@@ -9,6 +9,7 @@ import click
 
 from gossip.refusal import GossipError
 from node.app import UsageError
+from node.cli.exchange import export
 from node.cli.explain import explain
 from node.cli.launch import join, launch
 from node.cli.look import branches, diff, leaderboard, log, show, status, ticket
@@ -31,7 +32,7 @@ def swarm() -> None:
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(report, finalize, topic, metrics, doctor),
+    *(report, finalize, export, topic, metrics, doctor),
 )
 for command in _COMMANDS:
     swarm.add_command(command)
