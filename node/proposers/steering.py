@@ -105,13 +105,13 @@ def _readings(parameter: Parameter, text: str) -> Iterable[Value]:
         read: object = json.loads(text, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         read = None
-    number = isinstance(read, (int, float)) and not isinstance(read, bool)
-    if number and isinstance(parameter, FloatParameter):
-        yield float(read) if abs(read) < sys.float_info.max else math.inf
+    number = read if isinstance(read, (int, float)) and not isinstance(read, bool) else None
+    if number is not None and isinstance(parameter, FloatParameter):
+        yield float(number) if abs(number) < sys.float_info.max else math.inf
     elif isinstance(read, (bool, int, float, str)):
         yield read
-    if number and isinstance(parameter, ChoiceParameter):
-        yield from (o for o in parameter.options if not isinstance(o, (bool, str)) and o == read)
+    if number is not None and isinstance(parameter, ChoiceParameter):
+        yield from (o for o in parameter.options if not isinstance(o, (bool, str)) and o == number)
     if isinstance(parameter, ChoiceParameter):
         yield text
         yield from (o for o in parameter.options if isinstance(o, bool) and show(o) == text.lower())

@@ -19,7 +19,7 @@ from node.sandbox.confinement import Confinement
 from node.sandbox.spec import Access
 from node.trials.answering import BadAnswer
 from node.trials.conditions import Conditioned, Conditions, Sample
-from node.trials.early_stop import StopRule
+from node.trials.early_stop import EarlyStop
 from node.trials.ending import Ending, disk_problem, problem
 from node.trials.evaluator import Evaluator, read_shard
 from node.trials.folders import remove
@@ -58,7 +58,7 @@ class Job:
     max_steps: int | None = None  # of a replay by steps: so many, at the pace of the first run
     # How far that run's schedule was at which step, 0 to 1; what it reported at, this one does too.
     pace: tuple[tuple[int, float], ...] = ()
-    early_stop: StopRule | None = None  # None: it runs to its end, whatever its curve
+    early_stop: EarlyStop | None = None  # None: it runs to its end, whatever its curve
 
 
 @dataclass(frozen=True)
