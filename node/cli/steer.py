@@ -75,14 +75,19 @@ def steer(
     _print(files, brief, steering, as_json=as_json)
 
 
-def _print(files: SteeringFiles, brief: Brief, steering: Steering, *, as_json: bool) -> None:
+def steer_json(files: SteeringFiles, brief: Brief, steering: Steering) -> views.Json:
     edited = read_program(files.program, brief) != goal_of(brief)
+    return steering_json(steering, edited) | {"program": str(files.program), "topic": brief.name}
+
+
+def _print(files: SteeringFiles, brief: Brief, steering: Steering, *, as_json: bool) -> None:
+    facts = steer_json(files, brief, steering)
     if as_json:
-        print_json(steering_json(steering, edited) | {"program": str(files.program), "topic": brief.name})
+        print_json(facts)
         return
     print_fact("topic", brief.name)
     print_fact("steering", steering.words() or "nothing pinned or banned")
-    print_fact("program", f"{files.program}  ({'edited' if edited else 'the goal of the brief'})")
+    print_fact("program", f"{files.program}  ({'edited' if facts['program_edited'] else 'the goal of the brief'})")
 
 
 def pinned(steering: Steering, text: str, space: SearchSpace) -> Steering:
