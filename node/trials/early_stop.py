@@ -1,13 +1,14 @@
 """Early stop: whether a run's training curve is hopeless against where the branch stands.
 
 Pure: curves in, a sentence out. A run's end is guessed from its curve so far, as if it went on falling by the same
-share each time its time doubles, which flatters most curves. By how much it flatters is known from the runs that came
-to their end: of each, what it scored over what would have been guessed of it at the same second. Hopeless is a run
-that would miss the best by a margin even if it was flattered no more than the one of them that was so least.
+share each time its time doubles. How wrong such a guess is depends on how fast the curve falls, and is not assumed but
+taken from the runs that came to their end: of each, what it scored over what would have been guessed of it at the same
+second. Hopeless is a run that would miss the best by a margin even if its guess flattered it as little as the least
+flattered of those own runs that fell most like it. One that falls faster than nearly all of them is left alone: nothing
+is known of its like.
 
-A score of nobody can make a run hopeless that is not so by this node's own curves: a run more is one more that may have
-been flattered least, and at least LEAST_OWN runs are our own. What a curve's loss means is not known here, only that
-it means the same in all of them.
+A peer's curve may spare a run and cannot stop one: it counts beside the own ones where it falls like them, and only
+the least flattered of all decides. What a loss means is not known here, only that it means the same in all of them.
 """
 
 import math
@@ -18,11 +19,13 @@ from typing import Protocol
 
 Curve = tuple[tuple[float, float], ...]  # (seconds since the hand-over, train loss in nats), in order of time
 
-# Tuned on one half of the recorded trials (configs/trials), `make bench-early-stop` reports the other half.
-LEAST_OWN = 8  # own runs that came to their end
-LEAST_SHARE = 0.3  # of the budget is never cut
+# Chosen on one half of the recorded trials; `make bench-early-stop` reports the other half.
+LEAST_OWN = 8  # own runs that came to their end, and as many are compared with: those that fell most like it
+LEAST_STEEPER = 3  # of the own runs fell at least as fast
+LEAST_SHARE = 0.4  # of the budget is never cut
 LAST_SHARE = 0.9  # from here on there is nothing to save
-MARGIN = 0.2  # of a score: so far from the best must the most hopeful guess be
+MOST_LOG_FALL = -20.0  # what falls faster does so on paper only, and numbers stay numbers
+MARGIN = 0.05  # of a score: so far from the best must the most hopeful guess be
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +57,33 @@ class StopRule:
         seconds = points[-1][0]
         if not LEAST_SHARE <= seconds / self.budget_seconds <= LAST_SHARE:
             return ""
-        guess = guessed_end(points, seconds, self.budget_seconds)
-        factor = self._least_factor(seconds)
-        if guess is None or factor is None or guess * factor * (1 - MARGIN) <= self.best_bpb:
+        falling = fall(points, seconds)
+        factor = None if falling is None else self._least_factor(seconds, falling)
+        if falling is None or factor is None:
+            return ""
+        hoped = falling.end(self.budget_seconds) * factor
+        if hoped * (1 - MARGIN) <= self.best_bpb:
             return ""
         return (
-            f"stopped early at {seconds:.0f} of {self.budget_seconds:g} s: at train loss {points[-1][1]:.3f} it was on "
-            f"its way to {guess * factor:.3f} val_bpb at best, where {self.best_bpb:.4f} stands"
+            f"stopped early at {seconds:.0f} of {self.budget_seconds:g} s: with train loss {points[-1][1]:.3f} there "
+            f"it was on its way to {hoped:.3f} val_bpb at best, and the best is {self.best_bpb:.4f}"
         )
 
-    def _least_factor(self, seconds: float) -> float | None:
-        """What was scored over what would have been guessed at this second, by the run that was flattered least."""
-        factors: list[float] = []
-        own = 0
+    def _least_factor(self, seconds: float, falling: "Fall") -> float | None:
+        """What was scored over what would have been guessed at this second, where that was least. None: no saying."""
+        own, theirs = list[tuple[float, float]](), list[tuple[float, float]]()  # how unlike in its fall, factor
+        steeper = 0
         for one in self.past:
-            if guess := guessed_end(one.curve, seconds, self.budget_seconds):
-                factors.append(one.val_bpb / guess)
-                own += one.own
-        return min(factors) if own >= LEAST_OWN else None
+            there = fall(one.curve, seconds)
+            if there is not None:
+                found = (abs(there.log_share - falling.log_share), one.val_bpb / there.end(self.budget_seconds))
+                (own if one.own else theirs).append(found)
+                steeper += one.own and there.log_share <= falling.log_share
+        if len(own) < LEAST_OWN or steeper < LEAST_STEEPER:
+            return None
+        alike = sorted(own)[:LEAST_OWN]
+        unlike = alike[-1][0]
+        return min(factor for distance, factor in (*alike, *theirs) if distance <= unlike)
 
 
 def stop_rule(past: Iterable[Past], best_bpb: float, budget_seconds: float) -> StopRule | None:
@@ -80,13 +92,24 @@ def stop_rule(past: Iterable[Past], best_bpb: float, budget_seconds: float) -> S
     return StopRule(known, best_bpb, budget_seconds) if sum(one.own for one in known) >= LEAST_OWN else None
 
 
-def guessed_end(curve: Sequence[tuple[float, float]], seconds: float, budget_seconds: float) -> float | None:
-    """The train loss at the end of the budget, guessed at `seconds` from the fall since half of it. None: no saying."""
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """How a curve falls at some second."""
+
+    seconds: float
+    loss: float
+    log_share: float  # of the loss that was left since half that second; 0 at most: nothing is expected to rise on
+
+    def end(self, budget_seconds: float) -> float:
+        """The loss at the end of the budget, if it goes on like this."""
+        return self.loss * math.exp(self.log_share * math.log2(budget_seconds / self.seconds))
+
+
+def fall(curve: Sequence[tuple[float, float]], seconds: float) -> Fall | None:
     now, before = loss_at(curve, seconds), loss_at(curve, seconds / 2)
     if now is None or before is None or now <= 0 or before <= 0:
         return None
-    fall = min(1.0, now / before)  # one that rises is not expected to go on rising
-    return now * fall ** math.log2(budget_seconds / seconds)
+    return Fall(seconds, now, max(MOST_LOG_FALL, min(0.0, math.log(now) - math.log(before))))
 
 
 def loss_at(curve: Sequence[tuple[float, float]], seconds: float) -> float | None:

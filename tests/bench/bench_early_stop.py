@@ -90,11 +90,8 @@ def go_through(rows: Iterable[Row]) -> Tally:
         tally.trials, tally.given_seconds = tally.trials + 1, tally.given_seconds + budget
         tally.winners += wins
         if cut is not None:
-            tally.stopped, tally.lost, tally.used_seconds = (
-                tally.stopped + 1,
-                tally.lost + wins,
-                tally.used_seconds + cut,
-            )
+            tally.stopped, tally.lost = tally.stopped + 1, tally.lost + wins
+            tally.used_seconds += cut
             continue
         tally.used_seconds += budget
         if score is not None:
