@@ -22,10 +22,10 @@ Curve = tuple[tuple[float, float], ...]  # (seconds since the hand-over, train l
 # Chosen on one half of the recorded trials; `make bench-early-stop` reports the other half.
 LEAST_OWN = 8  # own runs that came to their end, and as many are compared with: those that fell most like it
 LEAST_STEEPER = 3  # of the own runs fell at least as fast
-LEAST_SHARE = 0.4  # of the budget is never cut
+LEAST_SHARE = 0.3  # of the budget is never cut
 LAST_SHARE = 0.9  # from here on there is nothing to save
 MOST_LOG_FALL = -20.0  # what falls faster does so on paper only, and numbers stay numbers
-MARGIN = 0.05  # of a score: so far from the best must the most hopeful guess be
+MARGIN = 0.1  # of a score: so far from the best must the most hopeful guess be
 
 
 @dataclass(frozen=True, slots=True)

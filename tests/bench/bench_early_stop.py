@@ -8,9 +8,9 @@ campaign. Nothing is trained: trials are gone through in some order as a node wo
 
 A winner is a trial that was better than everything before it in that order. It is lost if it would have been stopped.
 Repeats of a config and baselines are never stopped, as in a node. Orders: each campaign as it was recorded, and many
-random ones of all trials from the same start, because one order has few winners. The rule's numbers were chosen on
-the half of the configs with an even key; --half report (the default) takes the other half for the random orders.
-The last line is one JSON object.
+random ones of all trials from the same start, because one order has few winners. The rule's numbers were chosen by what
+became of the half of the configs with an even key; --half report (the default) counts, in the random orders, only what
+becomes of the other half. The last line is one JSON object.
 """
 
 import argparse
@@ -74,8 +74,8 @@ def in_half(row: Row, half: str) -> bool:
     return half == "both" or (int(key_of(row), 16) % 2 == 0) is (half == "tune")
 
 
-def go_through(rows: Iterable[Row]) -> Tally:
-    """One order of trials, with early stop."""
+def go_through(rows: Iterable[Row], half: str = "both") -> Tally:
+    """One order of trials, with early stop. Counted are those of the half."""
     tally, past, seen, best = Tally(), list[Past](), set[str](), float("inf")
     for row in rows:
         key, score, budget = key_of(row), row["val_bpb"], row["budget_seconds"]
@@ -87,14 +87,9 @@ def go_through(rows: Iterable[Row]) -> Tally:
             (curve[n - 1][0] for n in range(1, len(curve) + 1) if rule is not None and rule.hopeless(curve[:n])), None
         )
         wins = first and score is not None and score < best
-        tally.trials, tally.given_seconds = tally.trials + 1, tally.given_seconds + budget
-        tally.winners += wins
-        if cut is not None:
-            tally.stopped, tally.lost = tally.stopped + 1, tally.lost + wins
-            tally.used_seconds += cut
-            continue
-        tally.used_seconds += budget
-        if score is not None:
+        if in_half(row, half):
+            tally += Tally(1, cut is not None, budget, budget if cut is None else cut, wins, wins and cut is not None)
+        if cut is None and score is not None:
             past.append(Past(curve, score))
             best = min(best, score)
     return tally
@@ -117,10 +112,10 @@ def random_orders(rows: Sequence[Row], half: str, orders: int) -> Tally:
     total = Tally()
     for start, group in sorted(starts(rows).items()):
         baselines = [row for row in group if row["arm"] == "baseline"][:BASELINES]
-        others = [row for row in group if row["arm"] != "baseline" and in_half(row, half)]
+        others = [row for row in group if row["arm"] != "baseline"]
         for seed in range(orders):
             random.Random(f"{start}/{seed}").shuffle(others)
-            total += go_through([*baselines, *others])
+            total += go_through([*baselines, *others], half)
     return total
 
 
