@@ -138,8 +138,7 @@ def test_plain_lines_say_each_thing_once():
         f"peer BBBBBBBB #7 {LONG}: no number",
         ", ".join(f"peer {letter * 8} gone" for letter in "CDEFGH") + "; 2 connected",
         "peer AAAAAAAA gone, peer BBBBBBBB gone; 0 connected",
-        "steered from the next proposal on: pinned depth = 4, norm = rmsnorm; banned rope, width = 64, width = 128; "
-        "program.md edited",
+        f"steered from the next proposal on: {STEERED.words}; program.md edited",
         "steered from the next proposal on: nothing pinned or banned; program.md is the brief's goal",
         "stopped: 12 experiments are done; 12 experiments, best 1.9000 val_bpb, 97.1% of the time training",
         "stopped: asked to stop; 0 experiments",
