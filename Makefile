@@ -9,7 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers fuzz format setup setup-dev clean
+.PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-train         train.py beside nanoGPT's recipe; bench-verdict: the verdict, simulated"
 	@echo "make bench-gossip        findings between 20 processes; bench-blob, bench-traffic, bench-faults: the rest of the network"
 	@echo "make bench-proposers     who has the best ideas, on a made-up surface"
+	@echo "make bench-early-stop    what stopping hopeless trials saves, on recorded ones"
 	@echo "make fuzz                a million hostile byte strings"
 	@echo "make setup               only set up .venv; then use .venv/bin/swarm"
 
@@ -45,8 +46,8 @@ check: setup-dev
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers: bench-%: setup-dev
-	$(BIN)/python tests/bench/bench_$*.py $(ARGS)
+bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop: bench-%: setup-dev
+	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
 fuzz: setup-dev
 	nice -n 10 $(BIN)/python tests/fuzz/fuzz_wire.py $(ARGS)

@@ -43,6 +43,7 @@ from node.sandbox.confinement import Confinement
 from node.sandbox.probe import probe
 from node.screen import Screen
 from node.state import StateFile
+from node.steering import Helm
 from node.text import clean
 from node.topics.joining import Joining, check_code
 from node.topics.loading import Topic, load_topic
@@ -77,6 +78,7 @@ class Launch:
     remote: str | None = None
     train: bool = True
     unsafe: bool = False
+    early_stop: bool = True
     ticket_file: Path | None = None
     private: bool = False
     metrics: MetricsAddress | None = None  # where to serve them
@@ -179,20 +181,22 @@ class Node:
         self._proposer = proposer
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         room = Room(home.path, events)
+        helm = Helm.take(home, topic.brief_id, topic.brief, events)
         self._lab = Lab(
             name=self._name,
             track=track,
             notebook=self._notebook,
             hypotheses=Hypotheses(
-                self._notebook, track, self._proposer, Classic(), code_may_change=confinement.code_may_change
+                self._notebook, track, self._proposer, Classic(), code_may_change=confinement.code_may_change, helm=helm
             ),
-            recorder=Recorder(self._notebook, self._results, room, events),
+            recorder=Recorder(self._notebook, self._results, room, events, helm),
             room=room,
             events=events,
             replays=Replayer(
                 self._name, self._notebook, hardware.hardware_class, confinement, ReplayRequests(home), room, events
             ),
             reason_to_stop=self._reason_to_stop,
+            stops_early=launch.early_stop,
         )
 
     async def run(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from node.clock import rfc3339, wall_clock
+from swarm.words import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,17 @@ class Stopped(Event):
     experiments: int
     best_val_bpb: float | None
     training_share: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steered(Event):
+    """The node's owner has changed program.md or what is pinned and banned; it counts from the next proposal on."""
+
+    pin: dict[str, Value]
+    ban: tuple[str, ...]
+    ban_values: dict[str, list[Value]]
+    program_edited: bool  # it is not the brief's goal any more
+    words: str  # 'pinned depth = 4; banned rope'
 
 
 Listener = Callable[[Event], None]

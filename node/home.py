@@ -8,6 +8,8 @@ corpora/        tokenized text, by topic
 private/        keys of private swarms, by brief, mode 0600, and the addresses of their peers
 scratch/        where trials run; emptied at start
 replays/        what `swarm replay` asks of the node that runs here
+program.md      what the owner wants researched: the brief's goal until it is edited
+steering.toml   what the owner pins and bans; of topics worked on before: with the beginning of the brief id in the name
 peers.toml      whom the owner lets in and keeps out, if there is one
 peers.json      where peers were reached; reputation.json: what is held against them
 network.json    what a running node counts of its network

@@ -7,7 +7,9 @@ quick stand-in serves this one. What a good proposal is belongs to the proposers
 import trio
 
 from node.notebook import Notebook
-from node.proposers.port import Proposer, Request
+from node.proposers.port import MAX_RATIONALE_CHARS, MAX_TITLE_CHARS, Proposer, Request
+from node.proposers.steering import Steering
+from node.steering import Helm
 from swarm.brief import Brief
 from swarm.finding import Proposal, Track
 from swarm.ledger import Entry
@@ -30,6 +32,7 @@ class Hypotheses:
         max_inspirations: int = 16,
         *,
         code_may_change: bool = True,
+        helm: Helm | None = None,
     ) -> None:
         self._notebook = notebook
         self._track = track
@@ -37,6 +40,7 @@ class Hypotheses:
         self._stand_in = stand_in
         self._max_inspirations = max_inspirations
         self._code_may_change = code_may_change
+        self._helm = helm
         self._ready: Proposal | None = None
         self._told: tuple[Entry, ...] = ()  # peers' findings that were drained for the ready one
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
@@ -64,7 +68,7 @@ class Hypotheses:
         """The next proposal: the baseline first, then the prepared one, or a quick stand-in when that is late."""
         proposal = await self._take()
         self._taken.add(proposal.key)
-        return proposal
+        return proposal if self._helm is None or proposal.parent is None else remarked(proposal, self._helm.remark())
 
     async def _take(self) -> Proposal:
         best = self._best()
@@ -85,11 +89,26 @@ class Hypotheses:
         return self._permitted(proposal)
 
     def _permitted(self, proposal: Proposal) -> Proposal:
-        """Where nothing holds a script, a proposal is its config; it is tried with the brief's own train.py."""
-        brief = self._notebook.brief
+        """Where nothing holds a script, a proposal is its config; it is tried with the brief's own train.py. What the
+        node's owner has pinned or banned holds for every proposal, also for one made before that."""
+        brief, proposal = self._notebook.brief, self._steered(proposal)
         if self._code_may_change or proposal.source_sha256 == brief.source_sha256:
             return proposal
         return proposal.model_copy(update={"source": None, "source_sha256": brief.source_sha256})
+
+    def _steered(self, proposal: Proposal) -> Proposal:
+        parent = self._notebook.ledger.get(proposal.parent)
+        if self._helm is None or parent is None:
+            return proposal
+        self._helm.look()
+        before = parent.finding.proposal
+        config = self._helm.steering.config(proposal.config, before.config, self._notebook.brief.space)
+        if config == proposal.config:
+            return proposal
+        config = self._notebook.brief.space.normalise(config)
+        changed_code = proposal.source_sha256 != before.source_sha256
+        title = proposal.title if changed_code else describe_changes(before.config, config)[:MAX_TITLE_CHARS]
+        return proposal.model_copy(update={"config": config, "title": title})
 
     def _tried(self) -> frozenset[str]:
         return frozenset(self._notebook.ledger.tried(self._track) | self._taken)
@@ -99,11 +118,15 @@ class Hypotheses:
 
     def _request(self, best: Entry, inspirations: tuple[Entry, ...]) -> Request:
         ledger, me = self._notebook.ledger, self._notebook.me
+        brief, steering = self._notebook.brief, Steering()
+        if self._helm is not None:
+            self._helm.look()
+            brief, steering = brief.model_copy(update={"goal": self._helm.goal}), self._helm.steering
         number = self._notebook.next_number()
         history = tuple(e for e in ledger.entries(track=self._track) if e.finding.outcome is not Outcome.CANCELLED)
         peers = [e for e in history if e.author != me and e.val_bpb is not None][-MAX_STANDINGS:]
         return Request(
-            brief=self._notebook.brief,
+            brief=brief,
             me=me,
             track=self._track,
             parent=best,
@@ -115,6 +138,7 @@ class Hypotheses:
             seed=trial_seed(me, number),
             noise=ledger.noise(self._track, me),
             standings={e.id: ledger.standing(e) for e in peers},
+            steering=steering,
             failure=None,
         )
 
@@ -129,6 +153,15 @@ def baseline(brief: Brief) -> Proposal:
         title="baseline",
         rationale="The brief's own start, measured on this machine: what every later number is compared with.",
     )
+
+
+def remarked(proposal: Proposal, remark: str) -> Proposal:
+    """With what its node's owner steers, so that everybody who reads the finding knows why it was tried."""
+    if not remark:
+        return proposal
+    remark = remark[:MAX_RATIONALE_CHARS]
+    said = proposal.rationale[: max(0, MAX_RATIONALE_CHARS - len(remark) - 1)]
+    return proposal.model_copy(update={"rationale": f"{said} {remark}".strip()[:MAX_RATIONALE_CHARS]})
 
 
 def rebase(proposal: Proposal, notebook: Notebook, best: Entry) -> Proposal | None:

@@ -16,6 +16,7 @@ from node.notebook import Notebook, entry_of
 from node.report.run_files import RunMaterial, commit_message, commit_trailers, run_files
 from node.results.repository import Results, ResultsError
 from node.room import Room
+from node.steering import Helm, steering_text
 from node.trials.trainer import TrialReport
 from swarm.finding import Finding
 from swarm.ledger import Entry
@@ -27,8 +28,11 @@ TIDY_EVERY = 200  # findings; git packs some four hundred commits of ours in sec
 class Recorder:
     """Owns the way from a finished trial to a committed and journalled finding."""
 
-    def __init__(self, notebook: Notebook, results: Results, room: Room, events: Events) -> None:
+    def __init__(
+        self, notebook: Notebook, results: Results, room: Room, events: Events, helm: Helm | None = None
+    ) -> None:
         self._notebook = notebook
+        self._helm = helm
         self._room = room
         self._results = results
         self._events = events
@@ -85,6 +89,8 @@ class Recorder:
             inspirations=[known for id in proposal.inspirations if (known := ledger.get(id)) is not None],
             curve=reports[0].curve,
             log="\n".join(report.log for report in reports),
+            program=self._helm.program if self._helm else self._notebook.brief.goal,
+            steering=steering_text(self._helm.steering) if self._helm else "",
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import trio
 
 from node.clock import rfc3339, wall_clock
+from node.early_stopping import rule_for
 from node.events import Evaluating, Events, FindingRecorded, TrialProgress, TrialStarted
 from node.hypothesis import Hypotheses, trial_seed
 from node.journal import JournalError
@@ -19,6 +20,7 @@ from node.recording import Recorder
 from node.replays.replayer import Replayer
 from node.room import Room
 from node.sealed import sealed_score
+from node.trials.early_stop import StopRule
 from node.trials.output import thin
 from node.trials.trainer import Job, Progress, Trainer, TrialReport
 from swarm.comparison import Comparison
@@ -52,6 +54,7 @@ class Lab:
     reason_to_stop: Callable[[int], str | None]  # experiments done so far -> why to stop, or None
     experiments: int = 0
     failed_baselines: int = 0
+    stops_early: bool = False  # trials whose curve is hopeless
     in_flight: set[int] = field(default_factory=set[int])
 
 
@@ -119,12 +122,20 @@ async def train(lab: Lab, trainer: Trainer, run: Run) -> TrialReport:
         seed=trial_seed(lab.notebook.me, run.number, run.turn),
         track=lab.track,
         milestone_below=milestone_below(lab) if run.side is Side.CANDIDATE else None,
+        early_stop=early_stop(lab, run),
     )
     while True:
         await lab.room.wait()
         report = await trainer.train(job, Watch(lab, run))
-        if report.trial.outcome is Outcome.MEASURED or lab.room.lacking() is None:
+        if report.trial.outcome in (Outcome.MEASURED, Outcome.CENSORED) or lab.room.lacking() is None:
             return report
+
+
+def early_stop(lab: Lab, run: Run) -> StopRule | None:
+    """By which curves a trial may be given up: only the first of a proposal, never one that is repeated."""
+    if not lab.stops_early or run.side is not Side.CANDIDATE or run.turn > 1:
+        return None
+    return rule_for(lab.notebook.ledger, lab.notebook.me, lab.track, run.proposal)
 
 
 def milestone_below(lab: Lab) -> float:

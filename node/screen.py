@@ -24,6 +24,7 @@ from node.events import (
     Notice,
     PeersChanged,
     Preparing,
+    Steered,
     Stopped,
     TrialProgress,
     TrialStarted,
@@ -33,7 +34,7 @@ from swarm.words import short
 
 PLAIN_PROGRESS_SECONDS = 30.0  # between two plain lines of one trial
 BAR_COLUMNS = 30
-VERDICT_STYLES = {"keep": "bold green", "inconclusive": "yellow", "discard": "dim"}
+VERDICT_STYLES = {"keep": "bold green", "inconclusive": "yellow", "discard": "dim", "censored": "dim"}
 
 
 class Screen(Protocol):
@@ -123,6 +124,8 @@ def describe(event: Event) -> str | None:
             return f"#{event.number} {finding_result(event)}; best {_bpb(event.best_val_bpb)}"
         case FindingReceived():
             return f"peer {event.name or short(event.peer)} #{event.number} {event.title}: {_bpb(event.val_bpb)}"
+        case Steered():
+            return steered_line(event)
         case Stopped():
             return stopped_line(event)
         case _:
@@ -180,6 +183,11 @@ def effect_words(event: FindingRecorded) -> str:
     return f"{'−' if event.effect > 0 else '+'}{abs(event.effect):.4f}{around}"
 
 
+def steered_line(event: Steered) -> str:
+    program = "program.md edited" if event.program_edited else "program.md is the brief's goal"
+    return f"steered from the next proposal on: {event.words or 'nothing pinned or banned'}; {program}"
+
+
 def stopped_line(event: Stopped) -> str:
     share = f", {event.training_share:.1%} of the time training" if event.training_share is not None else ""
     best = f", best {_bpb(event.best_val_bpb)}" if event.best_val_bpb is not None else ""
@@ -234,6 +242,8 @@ class LiveScreen:
                 self._print(stamped(event, Text(describe(event) or "", style="cyan")))
             case Notice():
                 self._print(stamped(event, Text(event.text, style="yellow" if event.warning else "dim")))
+            case Steered():
+                self._print(stamped(event, Text(steered_line(event), style="cyan")))
             case NodeStarted():
                 self._preparing = None
                 for label, value in header_rows(event):

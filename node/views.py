@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from gossip.identity import load_or_create
+from node.early_stopping import saved_json
 from node.home import Home
 from node.journal import Journal
 from node.notebook import ledger_of
 from node.proposers.credit import arm_of
+from node.proposers.steering import Steering
 from node.replays.replay_json import replay_json, replays_of
 from node.report.arms_json import arms_json
 from node.report.finding_json import finding_json
 from node.report.patch import text_diff
 from node.results.repository import Results, open_results
 from node.sealed import SealedScore, drift_of
+from node.steering import files_of, goal_of, load_steering, read_program, steering_json
 from node.text import clean
 from node.topic_journal import TopicJournal
 from swarm.brief import Brief
@@ -137,6 +140,8 @@ def status(archive: Archive) -> Json:
         "findings_known": len(archive.ledger),
         "best": {"id": best.id, "val_bpb": best.val_bpb, "score": archive.score(best)} if best else None,
         "noise": _noise(archive),
+        "early_stop": saved_json(archive.ledger.entries(author=archive.me, track=track)) if track else None,
+        "steering": _steering(archive),
         "arms": arms_json(archive.ledger, track, archive.me) if track else [],
         "drift": _drift(archive),
         "peers": state.get("peers", []) if running else [],
@@ -145,6 +150,17 @@ def status(archive: Archive) -> Json:
         "current": state.get("current") if running else None,
         "started_at": state.get("started_at"),
     }
+
+
+def _steering(archive: Archive) -> Json:
+    """What the owner fixes; what cannot be read is not in force."""
+    files, brief = files_of(archive.home, archive.brief_id, archive.state.get("brief_id")), archive.brief
+    try:
+        steering = load_steering(files.steering, brief)
+        edited = read_program(files.program, brief) != goal_of(brief)
+    except SwarmError as error:
+        return steering_json(Steering(), program_edited=False) | {"problem": str(error)}
+    return steering_json(steering, edited) | {"problem": None}
 
 
 def _noise(archive: Archive) -> Json | None:

@@ -79,7 +79,7 @@ class Finding(Frozen):
 
     @property
     def outcome(self) -> Outcome:
-        """How the first trial ended that failed; measured if none failed and one was measured."""
+        """How the first trial ended that failed, or else was stopped early; else measured, if one was."""
         return self._telling.outcome
 
     @property
@@ -90,8 +90,9 @@ class Finding(Frozen):
     @property
     def _telling(self) -> Trial:
         failed = (trial for trial in self.trials if trial.fails)
+        censored = (trial for trial in self.trials if trial.censored)
         measured = (trial for trial in self.trials if trial.outcome is Outcome.MEASURED)
-        return next(chain(failed, measured, self.trials))
+        return next(chain(failed, censored, measured, self.trials))
 
     @property
     def track(self) -> Track:

@@ -54,8 +54,14 @@ class Trial(Frozen):
 
     @property
     def fails(self) -> bool:
-        """Whether it shows that what was run does not work."""
-        return self.outcome is not Outcome.MEASURED and self.condition is Condition.STEADY
+        """Whether it shows that what was run does not work. One that was stopped early did work, as far as it came."""
+        ended_badly = self.outcome not in (Outcome.MEASURED, Outcome.CENSORED)
+        return ended_badly and self.condition is Condition.STEADY
+
+    @property
+    def censored(self) -> bool:
+        """Whether it was stopped early on a machine that was itself: beside other work a curve says nothing."""
+        return self.outcome is Outcome.CENSORED and self.condition is Condition.STEADY
 
     @property
     def counts(self) -> bool:

@@ -80,7 +80,8 @@ def judge(
     """The verdict on all trials of a candidate against its parent's scores. None: there is no parent (the baseline).
 
     One trial without a number discards: what fails with some seeds is not better. Trials of which none counts say
-    nothing: inconclusive. A trial that ran out of time beside other work is one of those.
+    nothing: inconclusive. A trial that ran out of time beside other work is one of those, and so is one that was
+    stopped early: it makes nothing better, whatever stands beside it.
     """
     made = Verdict(
         decision=Decision.INCONCLUSIVE,
@@ -95,7 +96,7 @@ def judge(
         known = any(trial.outcome is Outcome.MEASURED for trial in candidate)
         return made.model_copy(update={"decision": Decision.KEEP if known else Decision.DISCARD})
     ours = scores(candidate)
-    if not ours or not parent:
+    if not ours or not parent or any(trial.censored for trial in candidate):
         return made
     effect, error = fmean(parent) - fmean(ours), _standard_error(len(ours), len(parent), noise)
     p_better = _p_better(effect + (rule.simplicity * noise.sd if simpler else 0.0), error, noise)
@@ -115,7 +116,7 @@ def next_trial(
     """What to run next to come to a verdict; None when there is one, or when more trials are not worth it."""
     if not candidate:
         return Side.CANDIDATE
-    if any(trial.fails for trial in candidate):
+    if any(trial.fails or trial.censored for trial in candidate):
         return None
     for side, trials in ((Side.CANDIDATE, candidate), (Side.PARENT, parent_again)):
         marked = sum(not trial.counts for trial in trials)

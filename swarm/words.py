@@ -35,6 +35,7 @@ class Outcome(StrEnum):
     DIVERGED = "diverged"
     REJECTED = "rejected"  # broke a rule of the brief
     CANCELLED = "cancelled"  # the node stopped; says nothing about the idea
+    CENSORED = "censored"  # stopped early, its curve hopeless against the best: no score and no failure
 
 
 class Condition(StrEnum):

@@ -24,6 +24,7 @@ from node.research import Lab
 from node.sandbox.confinement import unconfined
 from node.sandbox.policy import Backend
 from node.sandbox.spec import limits_for
+from node.steering import Helm
 from node.trials.hardware import Hardware
 from node.trials.trainer import Job, TrialReport, Watcher
 from swarm.brief import Brief, brief_id, encode_brief
@@ -178,6 +179,8 @@ def make_world(
     recorder: Callable[[Notebook, Events], Recorder] = lambda notebook, _: JournalRecorder(notebook),
     reason_to_stop: Callable[[int], str | None] | None = None,
     brief: Brief = BRIEF,
+    steered: Home | None = None,  # whose program.md and steering.toml count
+    stops_early: bool = False,
 ) -> World:
     heard: list[Event] = []
     events = Events()
@@ -185,16 +188,18 @@ def make_world(
     notebook = notebook_at(folder / "journal.sqlite", events, brief)
     chosen = proposer or ClassicNow()
     requests = ReplayRequests(Home(folder / "home"))
+    helm = Helm.take(steered, brief_id(encode_brief(brief)), brief, events) if steered else None
     lab = Lab(
         name="tester",
         track=TRACK,
         notebook=notebook,
-        hypotheses=Hypotheses(notebook, TRACK, chosen, stand_in or ClassicNow()),  # type: ignore[arg-type]
+        hypotheses=Hypotheses(notebook, TRACK, chosen, stand_in or ClassicNow(), helm=helm),  # type: ignore[arg-type]
         recorder=recorder(notebook, events),
         room=PLENTY,
         events=events,
         replays=Replayer("tester", notebook, TRACK.hardware_class, HELD, requests, PLENTY, events),
         reason_to_stop=reason_to_stop or (lambda done: "enough" if done >= experiments else None),
+        stops_early=stops_early,
     )
     return World(lab, notebook, trainer or SurfaceTrainer(), heard)
 

@@ -11,11 +11,14 @@ from small_home import furnish
 from gossip.identity import load_or_create
 from node import events, views
 from node.cli.commands import swarm
+from node.cli.steer import steer_json
 from node.cli.topic import summary_json
 from node.doctor import Check, report
 from node.journal import Journal
 from node.notebook import Notebook
 from node.peer_facts import peers as peer_facts
+from node.proposers.steering import Steering
+from node.steering import files_of
 from node.story import explain
 from node.topics.loading import describe_topic
 from swarm import words
@@ -87,6 +90,7 @@ def answers(tmp_path_factory) -> dict[str, object]:
             "swarm explain": explain(archive, "2"),
             "swarm show": views.show(archive, "2"),
             "swarm replay": views.replay(archive, *replayed(home, archive)) | {"standing_before": "claimed"},
+            "swarm steer": steer_json(files_of(home, archive.brief_id, None), archive.brief, Steering()),
             "swarm diff": views.diff(archive, "1", "2"),
             "swarm doctor": report([Check("python", "ok", "3.11", "")]),
             "swarm topic list": {"topics": [summary_json(describe_topic("pysource"))]},

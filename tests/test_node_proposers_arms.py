@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from proposer_requests import BASE, OTHER_TRACK, PEER, SPACE, entry, request
+from proposer_requests import BASE, ME, OTHER_TRACK, PEER, SPACE, entry, request
 from samples import TRACK
 
 from node.proposers import study
@@ -12,6 +12,7 @@ from node.proposers.auto import make_proposer
 from node.proposers.classic import propose_now
 from node.proposers.cma_es import CmaEs
 from node.proposers.draws import is_ordered
+from node.proposers.feasibility import Feasibility
 from node.proposers.moves import mutate
 from node.proposers.observations import observations
 from swarm.ledger import Entry
@@ -114,6 +115,25 @@ def test_a_peers_number_is_blurred_until_confirmed_and_left_out_when_refuted():
     assert theirs[3].id not in seen
     assert seen[failed.id] > 10
     assert seen == {one.entry.id: one.value for one in observations(asked)}
+
+
+def test_what_was_stopped_early_is_the_median_for_a_sampler_and_no_failure():
+    base = entry()
+    numbers = [entry(n, bpb, base, depth=n) for n, bpb in ((3, 2.0), (4, 1.8), (5, 3.0), (6, 2.5))]
+    stopped = [
+        entry(n, None, base, author, outcome=Outcome.CENSORED, dropout=0.3, depth=n - 6)
+        for n, author in ((7, ME), (8, PEER), (9, PEER))
+    ]
+    asked = request([base, *numbers, *stopped])
+    seen = {one.entry.id: one.value for one in observations(asked)}
+    assert {seen[one.id] for one in stopped} == {2.3}
+    assert Feasibility(asked).p_fails({**BASE, "dropout": 0.3}) == 0.0, "nothing here has failed"
+    crashed = [entry(n, None, base, outcome=Outcome.DIVERGED, learning_rate=2e-2, depth=n) for n in range(1, 7)]
+    learned = Feasibility(request([base, *numbers, *stopped, *crashed]))
+    assert learned.p_fails({**BASE, "learning_rate": 2e-2}) > 0.5
+    assert learned.p_fails({**BASE, "dropout": 0.3}) < 0.2
+    only = [one.entry.id for one in observations(request(stopped))]
+    assert only == [], "there is nothing to be the median of"
 
 
 def test_another_class_is_never_an_observation():

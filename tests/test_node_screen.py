@@ -45,6 +45,14 @@ RECEIVED = said.FindingReceived(
     at=AT, id="e" * 64, peer=PEERS[1], name="bold-crane", number=7, title=LONG, outcome="measured", val_bpb=1.9,
     hardware_class="cpu-x86_64-2",
 )  # fmt: skip
+STEERED = said.Steered(
+    at=AT,
+    pin={"depth": 4, "norm": "rmsnorm"},
+    ban=("rope",),
+    ban_values={"width": [64, 128]},
+    program_edited=True,
+    words="pinned depth = 4, norm = rmsnorm; banned rope, width = 64, width = 128",
+)
 EVENTS: list[Event] = [
     said.Preparing(at=AT, what="downloading", done=0, total=1000),
     said.Preparing(at=AT, what="downloading", done=500, total=1000),
@@ -64,6 +72,8 @@ EVENTS: list[Event] = [
     dataclasses.replace(RECEIVED, name="", val_bpb=None),
     said.PeersChanged(at=AT, peers=PEERS[:2]),
     said.PeersChanged(at=AT, peers=()),
+    STEERED,
+    dataclasses.replace(STEERED, pin={}, ban=(), ban_values={}, words="", program_edited=False),
     said.Stopped(at=AT, reason="12 experiments are done", experiments=12, best_val_bpb=1.9, training_share=0.9712),
     said.Stopped(at=AT, reason="asked to stop", experiments=0, best_val_bpb=None, training_share=None),
 ]
@@ -128,6 +138,8 @@ def test_plain_lines_say_each_thing_once():
         f"peer BBBBBBBB #7 {LONG}: no number",
         ", ".join(f"peer {letter * 8} gone" for letter in "CDEFGH") + "; 2 connected",
         "peer AAAAAAAA gone, peer BBBBBBBB gone; 0 connected",
+        f"steered from the next proposal on: {STEERED.words}; program.md edited",
+        "steered from the next proposal on: nothing pinned or banned; program.md is the brief's goal",
         "stopped: 12 experiments are done; 12 experiments, best 1.9000 val_bpb, 97.1% of the time training",
         "stopped: asked to stop; 0 experiments",
     ]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +105,24 @@ while not os.path.exists(PIDS) or not open(PIDS).read(): time.sleep(0.01)
 }
 
 
+@dataclass(frozen=True)
+class AfterPoints:
+    """Gives a run up at its n-th point."""
+
+    points: int = 3
+
+    def hopeless(self, points) -> str:
+        return f"hopeless from loss {points[0][1]:.1f} on" if len(points) >= self.points else ""
+
+
+PROGRESS = """
+import json, time
+for step in range(1, 200):
+    print(json.dumps({"event": "progress", "step": step, "tokens": step, "train_loss": 9.0}), flush=True)
+    time.sleep(0.3)
+"""
+
+
 @dataclass
 class Gathered:
     scratch: Path
@@ -119,6 +137,8 @@ class Gathered:
     lost: TrialReport | None = None
     next_one: TrialReport | None = None
     stop_seconds: float = 0.0
+    hopeless_pids: list[int] = field(default_factory=list)
+    hopeless_stages: list[str] = field(default_factory=list)
     stopped_pid: int = 0
 
 
@@ -180,6 +200,14 @@ async def gather(folder: Path) -> Gathered:
             found.seconds[name] = trio.current_time() - begin
             found.left[name] = os.listdir(found.scratch)
         found.daemons = pids_in(pids)
+        pids = folder / "stopped-early.pids"
+        hopeless = replace(job(f"{sleeper(pids, seconds=0)}{PROGRESS}", 60.0), early_stop=AfterPoints())
+        begin, watching = trio.current_time(), Watching([])
+        found.reports["hopeless"] = await trainer.train(hopeless, watching)
+        found.seconds["hopeless"], found.left["hopeless"] = trio.current_time() - begin, os.listdir(found.scratch)
+        found.hopeless_pids, found.hopeless_stages = pids_in(pids), watching.stages
+        ending = replace(job(PRETEND + PROGRESS.replace("200", "3"), 5.0), early_stop=AfterPoints())
+        found.reports["ended_first"] = await trainer.train(ending, Watching([]))
         await cancel_one(trainer, found, folder / "cancelled.pids")
         await lose_the_warm_process(trainer, found, folder / "lost.pids")
         nursery.start_soon(trainer.train, job(sleeper(folder / "stopped.pids"), 60.0), Watching([]))
@@ -191,8 +219,8 @@ async def gather(folder: Path) -> Gathered:
     return found
 
 
-def sleeper(pids: Path) -> str:
-    return f"import os, time\nopen({str(pids)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
+def sleeper(pids: Path, seconds: float = 600) -> str:
+    return f"import os, time\nopen({str(pids)!r}, 'w').write(str(os.getpid()))\ntime.sleep({seconds})\n"
 
 
 async def cancel_one(trainer: LocalTrainer, found: Gathered, pids: Path) -> None:
@@ -316,6 +344,22 @@ def test_nothing_of_a_trial_stays_on_disk(found):
 def test_a_cancelled_trial_is_gone_within_a_second(found):
     assert found.cancel_seconds < 1.0
     assert not alive(found.cancelled_pid)
+
+
+def test_a_hopeless_trial_is_killed_and_censored(found):
+    report = found.reports["hopeless"]
+    assert (report.trial.outcome, report.trial.val_bpb) == (Outcome.CENSORED, None)
+    assert report.trial.reason == "hopeless from loss 9.0 on"
+    assert report.trial.seconds == report.training_seconds < found.seconds["hopeless"] < 15.0
+    assert [point.train_loss for point in report.curve] == [9.0] * 3
+    assert found.hopeless_stages == ["training", "trained"]
+    assert not any(alive(pid) for pid in found.hopeless_pids)
+    assert found.hopeless_pids
+
+
+def test_a_trial_that_ends_before_it_is_hopeless_ends_as_any_other(found):
+    report = found.reports["ended_first"]
+    assert (report.trial.outcome, report.trial.reason) == (Outcome.CRASHED, "left no weights.safetensors")
 
 
 def test_a_lost_warm_process_costs_one_trial(found):

@@ -91,6 +91,17 @@ def test_a_finding_that_fails_with_one_seed_has_no_number():
     assert (finding.outcome, finding.val_bpb, finding.reason) == (Outcome.CRASHED, None, "no such layer")
 
 
+def test_a_finding_that_was_stopped_early_has_no_number_and_has_not_failed():
+    stopped = make_trial(None, outcome=Outcome.CENSORED).model_copy(update={"reason": "stopped early"})
+    finding = make_finding(make_brief()).model_copy(update={"trials": (make_trial(1.5), stopped)})
+    assert (finding.outcome, finding.val_bpb, finding.reason) == (Outcome.CENSORED, None, "stopped early")
+    crashed = finding.model_copy(update={"trials": (stopped, make_trial(None))})
+    assert crashed.outcome is Outcome.CRASHED
+    beside = stopped.model_copy(update={"condition": Condition.CONTENDED})
+    again = finding.model_copy(update={"trials": (beside, make_trial(1.5))})
+    assert (again.outcome, again.val_bpb) == (Outcome.MEASURED, 1.5)
+
+
 def test_brief_bytes_are_canonical():
     data = encode_brief(BRIEF)
     assert decode_brief(data) == BRIEF

@@ -10,8 +10,8 @@ from swarm.brief import Acceptance
 from swarm.ledger import Ledger, ReplayEntry, fold, lineage
 from swarm.replay import Replay
 from swarm.trial import Track
-from swarm.verdict import Verdict
-from swarm.words import Decision, Standing
+from swarm.verdict import Verdict, judge, prior_noise
+from swarm.words import Decision, Outcome, Standing
 
 BRIEF = make_brief()
 OTHER = Track(hardware_class="cuda-h100", budget_seconds=300.0)
@@ -93,6 +93,28 @@ def test_standing_counts_other_authors_only():
     assert fold([claim, entry("b", 2.5)], BRIEF.acceptance).standing(claim) is Standing.DISPUTED
     refuted = fold([claim, entry("b", 2.5), entry("c", 2.51)], BRIEF.acceptance)
     assert refuted.standing(claim) is Standing.REFUTED
+
+
+def test_what_was_stopped_early_is_tried_and_never_a_score():
+    base, other = some_entries()[0], "12D3KooWAuthorB"
+    stopped = make_trial(None, outcome=Outcome.CENSORED)
+    said = base.finding.verdict.model_copy(update={"decision": Decision.KEEP})
+    finding = make_finding(BRIEF, 2, 1.0, base, width=128).model_copy(update={"trials": (stopped,)})
+    honest = make_entry(finding.model_copy(update={"verdict": judge_again(stopped)}))
+    lying = make_entry(finding.model_copy(update={"trials": (make_trial(1.0), stopped), "verdict": said}), other)
+    ledger = fold([base, honest, lying], BRIEF.acceptance)
+    assert [entry.id for entry in ledger.measured(track=TRACK)] == [base.id]
+    assert finding.proposal.key in ledger.tried(TRACK)
+    assert ledger.branch_best(honest.author, TRACK) == base
+    assert ledger.branch_best(lying.author, TRACK) is None
+    assert (ledger.standing(honest), ledger.standing(lying)) == (Standing.CLAIMED, Standing.CLAIMED)
+    assert ledger.noise(TRACK, honest.author) == ledger.noise(TRACK, "nobody")
+    assert (ledger.follows(honest), ledger.follows(lying)) == (True, False)
+
+
+def judge_again(stopped):
+    rule = BRIEF.acceptance
+    return judge([stopped], (2.0,), prior_noise(rule), rule)
 
 
 def test_lineage_ends_even_where_the_parent_is_unknown():

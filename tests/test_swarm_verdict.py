@@ -76,6 +76,26 @@ def test_a_trial_without_a_number_discards_and_ends_it():
     assert judge([make_trial(None, outcome=Outcome.DIVERGED)], None, NOISE, RULE).decision is Decision.DISCARD
 
 
+def stopped(condition=Condition.STEADY):
+    return make_trial(None, outcome=Outcome.CENSORED).model_copy(update={"condition": condition})
+
+
+def test_what_was_stopped_early_is_neither_worse_nor_better_and_not_run_again():
+    verdict = judge([stopped()], (2.0,), NOISE, RULE)
+    assert (verdict.decision, verdict.effect, verdict.p_better) == (Decision.INCONCLUSIVE, None, None)
+    assert next_trial([stopped()], (2.0,), (), NOISE, RULE) is None
+    beside = judge([*trials(1.0, 1.0), stopped()], (2.0,), NOISE, RULE)
+    assert beside.decision is Decision.INCONCLUSIVE, "numbers beside it do not make it better"
+    assert not stopped().fails
+
+
+def test_what_was_stopped_beside_other_work_is_run_again():
+    disturbed = stopped(Condition.CONTENDED)
+    assert next_trial([disturbed], (2.0,), (), NOISE, RULE) is Side.CANDIDATE
+    assert judge([disturbed, *trials(1.9)], (2.0, 2.0, 2.0), NOISE, RULE).decision is Decision.KEEP
+    assert next_trial([disturbed] * (MAX_MARKED + 1), (2.0,), (), NOISE, RULE) is None
+
+
 def test_the_baseline_is_repeated_where_nobody_knows_the_noise():
     assert judge(trials(2.0), None, NOISE, RULE).decision is Decision.KEEP
     guess = prior_noise(RULE)

@@ -152,6 +152,19 @@ def test_refused_payload(vector: dict[str, str]) -> None:
     assert vector["reason"] == "content"
 
 
+@each("censored.json")
+def test_censored(vector: dict[str, Any]) -> None:
+    payload = bytes.fromhex(vector["payload"])
+    if vector["reason"] is not None:
+        with pytest.raises(MalformedRecord):
+            decode_finding(payload)
+        return
+    finding = decode_finding(payload)
+    assert agrees(finding.model_dump(mode="json"), vector["fields"])
+    assert finding.outcome == vector["outcome"]
+    assert (finding.val_bpb is None) == (finding.outcome == "censored")
+
+
 def test_what_the_refused_payloads_are_changes_of_is_sound() -> None:
     for sound in (payloads.least(), payloads.full()):
         decode_finding(payloads.msgpack.packb(sound))

@@ -17,6 +17,7 @@ from node.cli.metrics import metrics
 from node.cli.peers import peers
 from node.cli.replay import replay
 from node.cli.report import finalize, report
+from node.cli.steer import steer
 from node.cli.topic import topic
 from node.cli.trouble import doctor
 from node.home import NoHome
@@ -32,7 +33,7 @@ def swarm() -> None:
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(report, finalize, export, topic, metrics, doctor),
+    *(steer, report, finalize, export, topic, metrics, doctor),
 )
 for command in _COMMANDS:
     swarm.add_command(command)

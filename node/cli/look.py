@@ -12,6 +12,7 @@ from rich.text import Text
 from node import views
 from node.cli.options import home_option, json_option, topic_option
 from node.home import Home
+from node.proposers.steering import Steering
 from node.text import clean
 from swarm.words import short
 
@@ -91,6 +92,23 @@ def arm_words(arms: list[views.Json]) -> str:
     )
 
 
+def saved_words(saved: views.Json) -> str:
+    """'12 trials, 640 s saved: 18.2 % of the budget of all'."""
+    trials = "one trial" if saved["stopped"] == 1 else f"{saved['stopped']} trials"
+    return f"{trials}, {saved['saved_seconds']:,.0f} s saved: {saved['saved_share']:.1%} of the budget of all"
+
+
+def is_steered(steering: views.Json) -> bool:
+    return any(steering[key] for key in ("pin", "ban", "ban_values", "program_edited", "problem"))
+
+
+def steering_words(steering: views.Json) -> str:
+    values = {name: tuple(many) for name, many in steering["ban_values"].items()}
+    words = Steering(steering["pin"], tuple(steering["ban"]), values).words()
+    program = "program.md edited" if steering["program_edited"] else ""
+    return "; ".join(filter(None, (words, program, steering["problem"])))
+
+
 def replay_words(replay: views.Json) -> str:
     """Somebody's own trial of a finding, in a few words."""
     who, steps = replay["node_name"] or short(replay["peer"]), replay["steps"]
@@ -126,7 +144,7 @@ def status(home: Home, topic: str | None, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    best, drift = facts["best"], facts["drift"]
+    best, drift, saved = facts["best"], facts["drift"], facts["early_stop"]
     share = facts["training_share"]
     rows: list[tuple[str, str]] = [
         ("node", f"{facts['name']}  {facts['peer_id']}"),
@@ -141,6 +159,8 @@ def status(home: Home, topic: str | None, as_json: bool) -> None:
         ("noise", noise_words(facts["noise"]) if facts["noise"] else ""),
         *([("arms", arm_words(facts["arms"]))] if facts["arms"] else []),
         *([("sealed", sealed_words(drift, drift["first_gap"]))] if drift else []),
+        *([("stopped early", saved_words(saved))] if saved and saved["stopped"] else []),
+        *([("steering", steering_words(facts["steering"]))] if is_steered(facts["steering"]) else []),
         ("training", f"{share:.1%} of the time" if share is not None else ""),
         ("peers", ", ".join(short(peer) for peer in facts["peers"]) or "none"),
         ("results", f"{facts['results_repository']}  branch {facts['branch']}"),

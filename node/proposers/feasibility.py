@@ -90,7 +90,12 @@ def _examples(request: Request) -> Iterable[_Example]:
             continue
         if _speaks_of(request, entry):
             weight = 1.0 if entry.author == request.me else PEER_WEIGHT
-            yield _Example(finding.proposal.config, finding.outcome is not Outcome.MEASURED, weight)
+            yield _Example(finding.proposal.config, _failed(finding.outcome), weight)
+
+
+def _failed(outcome: Outcome) -> bool:
+    """What was stopped early ran as far as it came: its memory was enough, and its numbers were finite."""
+    return outcome not in (Outcome.MEASURED, Outcome.CENSORED)
 
 
 def _speaks_of(request: Request, entry: Entry) -> bool:

@@ -56,7 +56,8 @@ def mutate(request: Request, config: Config, rng: random.Random, settings: int) 
     space = request.brief.space
     tries = _tries(request)
     out = space.normalise(config)
-    movable = [name for name, parameter in space.parameters.items() if can_move(parameter)]
+    steering = request.steering
+    movable = [n for n, parameter in space.parameters.items() if can_move(parameter) and not steering.fixes(n)]
     for _ in range(min(settings, len(movable))):
         weights = [_fit(request.track.hardware_class, name) / (1 + tries[name]) ** 2 for name in movable]
         name = rng.choices(movable, weights=weights)[0]

@@ -2,11 +2,13 @@
 
 Owns how far a peer's number is believed. Own numbers and confirmed ones count as they are. A number that only its
 author has seen gets noise of its own on top, the same at every reading; a disputed or refuted one is left out. A
-finding of another track is never an observation.
+finding of another track is never an observation. One that was stopped early counts as the median of what was
+measured: no candidate for the best, and not known to be worse than most. Left out, a sampler would go there again.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 
 from node.proposers.port import Request
 from swarm.ledger import Entry
@@ -38,7 +40,17 @@ def observations(request: Request) -> list[Observation]:
         if entry.finding.proposal.source_sha256 == digest and entry.finding.outcome is not Outcome.CANCELLED
     ]
     seen = [_seen(request, entry) for entry in fitting[-MAX_OBSERVATIONS:]]
-    return [one for one in seen if one is not None]
+    return _with_censored([one for one in seen if one is not None])
+
+
+def _with_censored(seen: list[Observation]) -> list[Observation]:
+    """Those stopped early with the median of the measured ones in the place of a number; without any, they are gone."""
+    measured = [one.value for one in seen if one.entry.val_bpb is not None]
+    stopped = {one.entry.id for one in seen if one.entry.finding.outcome is Outcome.CENSORED}
+    if not measured:
+        return [one for one in seen if one.entry.id not in stopped]
+    middle = median(measured)
+    return [replace(one, value=middle) if one.entry.id in stopped else one for one in seen]
 
 
 def _seen(request: Request, entry: Entry) -> Observation | None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
+from node.proposers.steering import Steering
 from swarm.brief import Brief, source_sha256
 from swarm.finding import Proposal
 from swarm.ledger import Entry
@@ -28,7 +29,7 @@ MAX_RATIONALE_CHARS = 1000
 class Request:
     """Everything a proposer may look at. It has no other source: no ledger, no clock, no files."""
 
-    brief: Brief
+    brief: Brief  # its goal is the home's program.md, where the node's owner has written there
     me: PeerId
     track: Track
     parent: Entry  # the branch's current best, what to improve
@@ -43,6 +44,7 @@ class Request:
     noise: Noise | None = None  # run to run on this track, as far as it is known
     standings: Mapping[FindingId, Standing] = field(default_factory=dict[FindingId, Standing])
     # ^ of peers' findings on this track; one that is not there is claimed
+    steering: Steering = field(default_factory=Steering)  # what the node's owner fixes and rules out
     failure: str | None = None  # why the previous version of this idea did not run; used from the smoke run on
 
     @property
@@ -57,6 +59,10 @@ class Request:
     @property
     def parent_source(self) -> str:
         return self.parent.finding.proposal.source or self.brief.source
+
+    def steered(self, config: Config) -> Config:
+        """The nearest to `config` that the node's owner allows."""
+        return self.steering.config(config, self.parent_config, self.brief.space)
 
     @cached_property
     def known(self) -> dict[FindingId, Entry]:
@@ -140,7 +146,7 @@ def build_proposal(
     sources: Iterable[FindingId] = (),
 ) -> Proposal:
     """A Proposal on the request's parent, with its source if none is given. Raises BriefError for a bad config."""
-    config = request.brief.space.normalise(config)
+    config = request.brief.space.normalise(request.steered(config))
     text = request.parent_source if source is None else source
     own = text != request.brief.source
     describing = describe_changes(request.parent_config, config)
@@ -158,7 +164,7 @@ def build_proposal(
 
 
 def is_new(request: Request, config: Config, source: str | None = None) -> bool:
-    """Nobody on this track has run it yet, and it is not the parent itself."""
+    """Nobody on this track has run it yet, and it is not the parent itself, steered as it would be run."""
     digest = source_sha256(request.parent_source if source is None else source)
-    key = config_key(request.brief.space.normalise(config), digest)
+    key = config_key(request.brief.space.normalise(request.steered(config)), digest)
     return key not in request.tried and key != request.parent.finding.proposal.key

@@ -32,6 +32,7 @@ def movable(request: Request, *, ordered: bool = False) -> list[str]:
         name
         for name, parameter in request.brief.space.parameters.items()
         if can_move(parameter)
+        and not request.steering.fixes(name)
         and not (ordered and isinstance(parameter, ChoiceParameter) and not is_ordered(parameter))
     ]
 

@@ -23,7 +23,7 @@ MOST_NATS = 1e6  # apart; farther is no farther
 class Agreement:
     """One replay beside its finding. None: there is nothing to compare, or the numbers would not compare."""
 
-    outcome_agrees: bool | None  # ended as the finding says; None of a finding whose node was stopped
+    outcome_agrees: bool | None  # ended as the finding says; None of one that did not come to its end
     claimed: float | None  # mean of the finding's trials
     claimed_trials: int
     replayed: float | None
@@ -51,7 +51,7 @@ def agreement(ledger: Ledger, acceptance: Acceptance, entry: Entry, one: ReplayE
         difference = replayed - fmean(claimed)
         allowed = acceptance.z * noise.sd * sqrt(1 / len(claimed) + 1)
         agrees = agree(claimed, (replayed,), noise, acceptance)
-    says_something = first.outcome is not Outcome.CANCELLED
+    says_something = first.outcome not in (Outcome.CANCELLED, Outcome.CENSORED)
     by_share = share_deviation(first.trials[0].curve, replay.trial.curve) if whole else None
     return Agreement(
         outcome_agrees=replay.trial.outcome is first.outcome if whole and says_something else None,

@@ -29,6 +29,7 @@ _KINDS = {  # kind: (marker, edge, face, area)
     "inconclusive": ("D", _ORANGE, "none", 30),
     "discard": ("s", "#9a9a9a", "none", 26),
     "crash": ("x", _RED, _RED, 42),
+    "censored": ("v", "#9a9a9a", "none", 30),
 }
 _BEYOND = 1.5  # runs worse than this many times the interesting range are drawn at the upper edge
 
@@ -38,7 +39,7 @@ class RunPoint:
     """One run in the progress picture."""
 
     number: int
-    kind: str  # keep, discard, inconclusive or crash, as in results.tsv
+    kind: str  # keep, discard, inconclusive, crash or censored, as in results.tsv
     val_bpb: float | None
 
 

@@ -51,6 +51,8 @@ class RunMaterial:
     inspirations: Sequence[Entry] = ()
     curve: Sequence[CurvePoint] = ()  # the full one; empty: the finding's own
     log: str = ""
+    program: str = ""  # what the node's owner wants researched; empty: the brief's goal
+    steering: str = ""  # what is pinned and banned, as a file; empty: no file
     standing: Standing = Standing.CLAIMED
 
     @property
@@ -122,9 +124,10 @@ def _branch_files(material: RunMaterial) -> dict[str, bytes]:
     # Written every time, not only when the best moves: the same bytes cost git nothing, and a gap heals itself.
     source = _source(best, brief) if best else brief.source
     config = best.finding.proposal.config if best else brief.base_config
-    return {
+    steering = {"steering.toml": clean(material.steering, 64_000, lines=True).encode()} if material.steering else {}
+    return steering | {
         "README.md": branch_page(material.entry, runs, best, material.commits, brief).encode(),
-        "program.md": clean(brief.goal, 16_000, lines=True).encode() + b"\n",
+        "program.md": clean(material.program or brief.goal, 16_000, lines=True).encode() + b"\n",
         "results.tsv": _results_tsv(runs, material.commits).encode(),
         "progress.png": progress_png(points, title),
         "train.py": source.encode(),

@@ -25,10 +25,10 @@ def run_folder(finding: Finding) -> str:
 
 
 def status(finding: Finding) -> str:
-    """The status column: keep, discard, inconclusive, crash; cancelled, which says nothing about the idea."""
+    """The status column: keep, discard, inconclusive, crash, censored; cancelled, which says nothing about the idea."""
     if finding.outcome is Outcome.MEASURED:
         return finding.verdict.decision.value
-    return "cancelled" if finding.outcome is Outcome.CANCELLED else "crash"
+    return finding.outcome.value if finding.outcome in (Outcome.CANCELLED, Outcome.CENSORED) else "crash"
 
 
 def status_or_outcome(finding: Finding) -> str:

@@ -19,6 +19,7 @@ from node.sandbox.confinement import Confinement
 from node.sandbox.spec import Access
 from node.trials.answering import BadAnswer
 from node.trials.conditions import Conditioned, Conditions, Sample
+from node.trials.early_stop import EarlyStop
 from node.trials.ending import Ending, disk_problem, problem
 from node.trials.evaluator import Evaluator, read_shard
 from node.trials.folders import remove
@@ -57,6 +58,7 @@ class Job:
     max_steps: int | None = None  # of a replay by steps: so many, at the pace of the first run
     # How far that run's schedule was at which step, 0 to 1; what it reported at, this one does too.
     pace: tuple[tuple[int, float], ...] = ()
+    early_stop: EarlyStop | None = None  # None: it runs to its end, whatever its curve
 
 
 @dataclass(frozen=True)
@@ -199,10 +201,12 @@ class LocalTrainer:
             argv += ["--max-steps", str(attempt.job.max_steps), "--pace", str(folder / PACE)]
         began = self._conditions.begin()
         attempt.hand_over()
-        ended = await self._execute(argv, folder, attempt.hear, budget_seconds + grace_seconds)
+        ended = await self._execute(argv, folder, attempt, budget_seconds + grace_seconds)
         attempt.stop(ended)
         if ended is None or ended.status == 0:  # what ended early says nothing about the machine's speed
             self._note_condition(began, attempt)
+        if ended is None and attempt.hopeless:
+            return Ending(Outcome.CENSORED, attempt.hopeless)
         if ended is None:
             return Ending(
                 Outcome.TIMED_OUT, f"still running {grace_seconds:g} s after the budget of {budget_seconds:g} s"
@@ -222,6 +226,7 @@ class LocalTrainer:
             return  # its number does not depend on time
         key = config_key(job.config, f"{source_sha256(job.source)} {job.track.budget_seconds}")
         shipped, (curve, tokens) = _encoded(job.source) == self._shipped, attempt.progress
+        tokens = 0 if attempt.hopeless else tokens  # the start weighs more in a part of a run: no speed to compare with
         seen = self._conditions.end(began, curve, key, tokens, shipped=shipped)
         pays = self._conditions.repeat_pays()
         attempt.mark(seen if pays else replace(seen, condition=Condition.STEADY))
@@ -251,15 +256,14 @@ class LocalTrainer:
         source, weights = _encoded(job.source), folder / "scratch" / WEIGHTS
         return await self._sealed.score(source, job.config, weights, self._scratch, _measure_seconds(job))
 
-    async def _execute(
-        self, argv: list[str], folder: Path, hear: Callable[[bytes], None], seconds: float
-    ) -> Ended | None:
-        """None when it had to be killed after `seconds`."""
-        with trio.move_on_after(seconds) as scope:
+    async def _execute(self, argv: list[str], folder: Path, attempt: "_Attempt", seconds: float) -> Ended | None:
+        """None when it had to be killed after `seconds`, or was given up."""
+        with attempt.scope as scope:
+            scope.deadline = trio.current_time() + seconds
             named = (folder / "train.py", folder / "config.json", folder / PACE)
             read = (*(file for file in named if file.exists()), self._shards / "train.bin")
             access = Access(read, write=(), scratch=folder / "scratch")
-            return await self._warm.execute(argv, folder / "scratch", hear, access)
+            return await self._warm.execute(argv, folder / "scratch", attempt.hear, access)
         assert scope.cancelled_caught
         return None
 
@@ -280,11 +284,14 @@ class _Attempt:
         self._training_seconds = 0.0
         self._peak_memory_bytes = 0
         self._condition, self._foreign_cores = Condition.STEADY, None
+        self._points: list[tuple[float, float]] = []  # seconds, train loss
+        self.hopeless = ""  # why it was given up
+        self.scope = trio.CancelScope()  # what runs in it is killed when it is given up
 
     def hand_over(self) -> None:
         self._started = trio.current_time()
         wanted = frozenset(step for step, _ in self.job.pace)
-        self._events = TrialEvents(trio.current_time, _train_seconds(self.job), self._watcher.progress, wanted)
+        self._events = TrialEvents(trio.current_time, _train_seconds(self.job), self._progressed, wanted)
         self._watcher.training()
 
     def hear(self, chunk: bytes) -> None:
@@ -292,7 +299,18 @@ class _Attempt:
         self.log.feed(chunk)
         self._events.feed(chunk)
 
+    def _progressed(self, progress: Progress) -> None:
+        self._watcher.progress(progress)
+        if (rule := self.job.early_stop) is None or self.hopeless:
+            return
+        self._points.append((progress.seconds, progress.train_loss))
+        self.hopeless = rule.hopeless(self._points)
+        if self.hopeless:
+            self.scope.cancel()
+
     def stop(self, ended: Ended | None) -> None:
+        if ended is not None:  # it was faster than its end
+            self.hopeless = ""
         self._training_seconds = trio.current_time() - self._started
         self._peak_memory_bytes = ended.peak_memory_bytes if ended else 0
         self._watcher.trained()

@@ -39,6 +39,7 @@ const checks = {
   'unknown_fields.json': async (vector) => assert.equal(await reasonOf(vector), null, vector.what),
   'findings.json': async (vector) => same(decodePayload(bytes(vector.payload)), vector.fields),
   'replays.json': async (vector) => same(decodePayload(bytes(vector.payload)), vector.fields),
+  'censored.json': async (vector) => vector.reason === null && same(decodePayload(bytes(vector.payload)), vector.fields),
   'keys.json': async (vector) => assert.equal(keyOf(decode(bytes(vector.config)), vector.source_sha256), vector.key),
   'tickets.json': async (vector) => {
     const ticket = decodeTicket(vector.ticket.toUpperCase())

@@ -184,6 +184,29 @@ def refused_payload_vectors() -> list[Map]:
     return [one | {"reason": "content"} for one in found]
 
 
+def censored(**more: object) -> Map:
+    """A finding whose only trial was stopped early."""
+    made = least()
+    stopped = trial(None) | {"outcome": "censored", "seconds": 41.5, "reason": "stopped early"} | more
+    return made | {"trials": [stopped], "verdict": {"decision": "inconclusive", "noise_sd": 0.01}}
+
+
+def censored_vectors() -> list[Map]:
+    beside = censored(condition="contended")
+    beside["trials"].append(trial(2.4))
+    readable = {
+        "stopped early: no number, and no failure": (censored(), "censored"),
+        "stopped early beside other work, then measured": (beside, "measured"),
+        "stopped early after a number": (least() | {"trials": [trial(2.4), censored()["trials"][0]]}, "censored"),
+    }
+    found: list[Map] = [
+        {"what": what, "fields": made, "payload": msgpack.packb(made).hex(), "outcome": outcome, "reason": None}
+        for what, (made, outcome) in readable.items()
+    ]
+    numbered = msgpack.packb(censored(val_bpb=2.5)).hex()
+    return [*found, {"what": "stopped early with a number", "payload": numbered, "reason": "content"}]
+
+
 def key_vectors() -> list[Map]:
     configs: list[Map] = [
         {},
@@ -216,4 +239,5 @@ VECTORS = {
     "replays.json": replay_vectors,
     "refused_payloads.json": refused_payload_vectors,
     "keys.json": key_vectors,
+    "censored.json": censored_vectors,
 }
