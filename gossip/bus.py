@@ -16,6 +16,9 @@ from gossip.traffic import Traffic
 Deliver = Callable[[str, bytes], Answer]
 """(forwarder, frame) -> what becomes of it. Called once for each broadcast frame that arrives; sync, never raises."""
 
+CLAIMS = "/claims"
+"""What follows a topic's name in that of its broadcast of claims: who has no use for them does not subscribe."""
+
 Serve = Callable[[str, bytes], bytes]
 """(peer, request) -> answer to a catch-up request. Raises Refused when there is none; then the stream is reset."""
 
@@ -87,6 +90,14 @@ class Bus(Protocol):
 
     async def publish(self, frame: bytes) -> None:
         """Broadcast. Best effort: no word on who got it."""
+        ...
+
+    def hear_claims(self, deliver: Deliver) -> None:
+        """Also take part in the topic's broadcast of claims. Before `run`; without it none come and none are sent."""
+        ...
+
+    async def publish_claim(self, frame: bytes) -> None:
+        """Broadcast a claim. Best effort."""
         ...
 
     async def request(self, peer: str, message: bytes) -> bytes:

@@ -11,6 +11,7 @@ import trio
 from gossip import catchup
 from gossip.admission import Admission, Admitted
 from gossip.budgets import Budgets, Rate
+from gossip.claims import Claim, ClaimAdmission, read_claim
 from gossip.doorkeeper import Doorkeeper
 from gossip.envelope import Record, open_frame
 from gossip.events import GossipEvent, PeerBanned
@@ -42,6 +43,8 @@ class Intake:
         neighbours: Callable[[str], tuple[str, ...]],
         on_asked: Callable[[str, Mapping[str, int]], None],
         inbox: Inbox | None = None,
+        claims: ClaimAdmission | None = None,
+        on_claim: Callable[[Claim], None] = lambda _: None,
     ) -> None:
         """`drop` closes connections to a peer. `neighbours`: addresses of other peers, for whoever asks.
 
@@ -59,6 +62,8 @@ class Intake:
         self._neighbours = neighbours
         self._on_asked = on_asked
         self._inbox = inbox or Inbox()
+        self._claims = claims or ClaimAdmission(admission.brief)
+        self._on_claim = on_claim
         self._bans_said = Budgets(_BANS_SAID)
 
     async def run(self) -> None:
@@ -101,6 +106,22 @@ class Intake:
         if dropped is outcome.record:  # if another one was dropped: it comes with the next catch-up, as this one does
             self._note(frame, forwarder, _FULL)
         return _FULL.answer if dropped is outcome.record else Answer.ACCEPT
+
+    def deliver_claim(self, forwarder: str, frame: bytes) -> Answer:
+        """A claim that was broadcast: heard at once and kept by nobody here."""
+        if not self.let_in(forwarder):
+            self._claims.count(_BARRED.reason.value)
+            return _BARRED.answer
+        now, wall_ms = trio.current_time(), int(self._wall_clock() * 1000)
+        outcome = self._claims.admit(frame, forwarder, now, wall_ms)
+        if isinstance(outcome, Claim):
+            self._on_claim(outcome)
+            return Answer.ACCEPT
+        if outcome.reason is RefusalReason.RATE_OF_AUTHOR and read_claim(frame).author == forwarder:
+            self._judge(forwarder, FOR_OWN_FLOOD, outcome.reason)
+        else:
+            self._judge(forwarder, FOR_BROADCAST, outcome.reason)
+        return outcome.answer
 
     def serve(self, peer: str, message: bytes) -> bytes:
         """Answer a catch-up request. Raises Refused."""

@@ -18,6 +18,7 @@ from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 
+from gossip.blob_budget import BlobBudget
 from gossip.blobs import (
     HEAD_BYTES,
     MAX_REQUEST_BYTES,
@@ -56,6 +57,7 @@ class BlobStreams:
         self._traffic = traffic
         self._admits = admits
         self._serving: Counter[str] = Counter()
+        self._budget = BlobBudget()
 
     # --- giving ---
 
@@ -83,26 +85,40 @@ class BlobStreams:
             self._serving += Counter()  # forgets who has none
 
     async def _give(self, stream: INetStream, peer: str, request: BlobRequest, *, full: bool) -> None:
-        blob = None if full else self._source.find(request.sha256)
-        if blob is None:
-            self._counts["blobs_refused" if full else "blobs_absent"] += 1
-            await _write(stream, encode_head(BlobHead(BlobStatus.BUSY if full else BlobStatus.ABSENT)))
+        if full:
+            await self._refuse(stream, BlobStatus.BUSY, "blobs_refused")
+        elif not self._budget.may_ask(peer, trio.current_time()):
+            await self._refuse(stream, BlobStatus.BUSY, "blobs_over_rate")
+        elif (blob := self._source.find(request.sha256)) is None:
+            await self._refuse(stream, BlobStatus.ABSENT, "blobs_absent")
         else:
             opened = await trio.to_thread.run_sync(_open, blob, request.offset)
             try:
-                await _write(stream, encode_head(BlobHead(BlobStatus.HERE, opened.size_bytes)))
-                await self._pour(stream, peer, opened, opened.size_bytes - request.offset)
+                await self._give_opened(stream, peer, request, opened)
             finally:
                 opened.file.close()
         with trio.fail_after(PIECE_SECONDS):
             await stream.close()
 
-    async def _pour(self, stream: INetStream, peer: str, opened: "_Opened", left: int) -> None:
+    async def _refuse(self, stream: INetStream, status: BlobStatus, counted: str) -> None:
+        self._counts[counted] += 1
+        await _write(stream, encode_head(BlobHead(status)))
+
+    async def _give_opened(self, stream: INetStream, peer: str, request: BlobRequest, opened: "_Opened") -> None:
+        left = max(0, opened.size_bytes - request.offset)
+        if not self._budget.may_take(peer, request.sha256, left, opened.size_bytes, trio.current_time()):
+            await self._refuse(stream, BlobStatus.BUSY, "blobs_over_budget")
+            return
+        await _write(stream, encode_head(BlobHead(BlobStatus.HERE, opened.size_bytes)))
+        await self._pour(stream, peer, request.sha256, opened, left)
+
+    async def _pour(self, stream: INetStream, peer: str, sha256: str, opened: "_Opened", left: int) -> None:
         """Exactly as many bytes as the head announced: a file that has become shorter ends in a reset."""
         while left > 0:
             piece = await trio.to_thread.run_sync(opened.file.read, min(PIECE_BYTES, left))
             if not piece:
                 raise PeerUnreachable("a blob's file has become shorter")
+            self._budget.given(peer, sha256, len(piece), opened.size_bytes, trio.current_time())
             await _write(stream, piece)
             left -= len(piece)
             self._counts["blob_bytes_out"] += len(piece)

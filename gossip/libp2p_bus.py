@@ -22,6 +22,7 @@ from gossip.addresses import Address, AddressError, dialable, parse_address, par
 from gossip.blobs import PROTOCOL as BLOB_PROTOCOL
 from gossip.blobs import BlobRequest, BlobSource, OfferedBlobs
 from gossip.bus import (
+    CLAIMS,
     BusFactory,
     BusFailed,
     Deliver,
@@ -74,6 +75,7 @@ class Libp2pBus:
         self._topic = topic
         self._listen = tuple(listen)
         self._deliver = deliver
+        self._deliver_claim: Deliver | None = None
         self._serve = serve
         self._wall_clock = wall_clock
         self._blobs = blobs or OfferedBlobs()
@@ -102,6 +104,9 @@ class Libp2pBus:
     def listening(self) -> tuple[str, ...]:
         """The addresses that were bound, with their real ports, wildcards as they are."""
         return self._listening
+
+    def hear_claims(self, deliver: Deliver) -> None:
+        self._deliver_claim = deliver
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         keep_quiet()
@@ -133,6 +138,12 @@ class Libp2pBus:
             raise BusFailed("networking is not running")
         self._counts["published"] += 1
         await self._pubsub.publish(self._topic, frame)
+
+    async def publish_claim(self, frame: bytes) -> None:
+        if self._pubsub is None:
+            raise BusFailed("networking is not running")
+        if self._deliver_claim is not None:
+            await self._pubsub.publish(self._topic + CLAIMS, frame)
 
     async def request(self, peer: str, message: bytes) -> bytes:
         with trio.move_on_after(REQUEST_SECONDS):
@@ -223,9 +234,13 @@ class Libp2pBus:
         router = build_router()
         host = build_host(self._identity.seed, tcp, lambda: [Multiaddr(transport) for transport in self._transports()])
         self._host = host
-        self._pubsub = pubsub = build_pubsub(host, router, self._topic, self._compare_peers, self.traffic)
+        hears = {self._topic: self._deliver}
+        if self._deliver_claim is not None:
+            hears[self._topic + CLAIMS] = self._deliver_claim
+        self._pubsub = pubsub = build_pubsub(host, router, hears, self._compare_peers, self.traffic)
         pubsub.counter = int(self._wall_clock() * 1e9)  # from seconds, a restart would repeat sequence numbers
-        pubsub.set_topic_validator(self._topic, self._validate, is_async_validator=False)  # async ones deliver twice
+        for topic, deliver in hears.items():
+            pubsub.set_topic_validator(topic, self._validator(deliver), is_async_validator=False)  # async: twice
         self._streams = CatchupStreams(host, self._serve, self._counts, self.traffic)
         host.set_stream_handler(TProtocol(PROTOCOL), self._streams.answer)
         punch = Puncher(host, tcp, self._counts, self._relays).punch
@@ -236,7 +251,8 @@ class Libp2pBus:
         async with background_trio_service(pubsub), background_trio_service(router):
             await pubsub.wait_until_ready()
             async with host.run(listen_addrs=[Multiaddr(transport) for transport in self._listening]):
-                await pubsub.subscribe(self._topic)
+                for topic in hears:
+                    await pubsub.subscribe(topic)
                 task_status.started()
                 async with trio.open_nursery() as nursery:
                     await self._keep_up(host, nursery, pubsub, router)
@@ -279,15 +295,18 @@ class Libp2pBus:
         self._host = self._relay = self._pubsub = self._streams = self._blob_streams = self._nursery = None
         self._peers = ()
 
-    def _validate(self, forwarder: ID, message: rpc_pb2.Message) -> bool:
-        sender = forwarder.to_base58()
-        if sender == self.peer_id:
-            return True
-        try:
-            return self._deliver(sender, message.data) is Answer.ACCEPT
-        except Exception:  # an exception in a validator ends the host
-            self._counts["deliver_failed"] += 1
-            return False
+    def _validator(self, deliver: Deliver) -> Callable[[ID, rpc_pb2.Message], bool]:
+        def passes(forwarder: ID, message: rpc_pb2.Message) -> bool:
+            sender = forwarder.to_base58()
+            if sender == self.peer_id:
+                return True
+            try:
+                return deliver(sender, message.data) is Answer.ACCEPT
+            except Exception:  # an exception in a validator ends the host
+                self._counts["deliver_failed"] += 1
+                return False
+
+        return passes
 
     def _compare_peers(self) -> None:
         pubsub = self._pubsub

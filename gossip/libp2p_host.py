@@ -4,7 +4,7 @@ Every setting that differs from the library's default says what the default does
 have to agree on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from libp2p import new_host
 from libp2p.abc import IHost
@@ -88,7 +88,7 @@ def build_router() -> SafeGossipSub:
 
 
 def build_pubsub(
-    host: IHost, router: SafeGossipSub, topic: str, on_change: Callable[[], None], traffic: Traffic
+    host: IHost, router: SafeGossipSub, topics: Collection[str], on_change: Callable[[], None], traffic: Traffic
 ) -> SafePubsub:
     pubsub = SafePubsub(
         host,
@@ -98,7 +98,7 @@ def build_pubsub(
         strict_signing=True,
         seen_ttl=600,  # seconds
         max_inbound_rpc_size=1 << 20,
-        allowed_topics={topic},
+        allowed_topics=set(topics),
     )
     swarm = swarm_of(host)
     guard_streams(swarm, swarm.common_stream_handler, pubsub.survived)

@@ -31,10 +31,7 @@ class WrongSwarm(GossipError):
 
 async def enter(stream: ReadWriteCloser, key: bytes, *, dialled: bool) -> "PrivateStream":
     """Show the key and be shown it; afterwards everything is encrypted. Raises WrongSwarm, and closes the stream."""
-    noise = NoiseConnection.from_name(_NOISE)
-    noise.set_psks(psk=key)
-    noise.set_prologue(_PROLOGUE)
-    (noise.set_as_initiator if dialled else noise.set_as_responder)()
+    noise = noise_of(key, dialled=dialled)
     noise.start_handshake()
     private = PrivateStream(stream, noise)
     try:
@@ -45,6 +42,15 @@ async def enter(stream: ReadWriteCloser, key: bytes, *, dialled: bool) -> "Priva
             await stream.close()
         raise WrongSwarm("the other side does not have the key of this private swarm") from None
     return private
+
+
+def noise_of(key: bytes, *, dialled: bool) -> NoiseConnection:
+    """One side of the handshake, not yet started."""
+    noise = NoiseConnection.from_name(_NOISE)
+    noise.set_psks(psk=key)
+    noise.set_prologue(_PROLOGUE)
+    (noise.set_as_initiator if dialled else noise.set_as_responder)()
+    return noise
 
 
 class PrivateStream(ReadWriteCloser):

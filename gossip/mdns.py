@@ -77,7 +77,7 @@ class LocalDiscovery:
             if state_change is not ServiceStateChange.Removed:
                 with suppress(Exception):  # a stranger's announcement; RunFinishedError at our end
                     info = zeroconf.get_service_info(service_type, name, _LOOK_UP_MS)
-                    self._found.append(self._addresses_in(info))
+                    self._found.append(self.addresses_in(info))
                     token.run_sync_soon(arrive, idempotent=True)
 
         async def announce() -> None:
@@ -124,7 +124,7 @@ class LocalDiscovery:
         info = service_info(self._peer_id, self._brief, addresses)
         zeroconf.register_service(info, cooperating_responders=True)
 
-    def _addresses_in(self, info: ServiceInfo | None) -> tuple[str, ...]:
+    def addresses_in(self, info: ServiceInfo | None) -> tuple[str, ...]:
         """The addresses of an announcement, if it is of our brief and not our own."""
         if info is None:
             return ()

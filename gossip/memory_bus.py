@@ -114,6 +114,10 @@ class MemoryBus:
         self.traffic = Traffic()
         self._nursery: trio.Nursery | None = None
         self.broken = trio.Event()
+        self._deliver_claim: Deliver | None = None
+
+    def hear_claims(self, deliver: Deliver) -> None:
+        self._deliver_claim = deliver
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
@@ -135,6 +139,14 @@ class MemoryBus:
         self._counts["published"] += 1
         self._seen.add(hashlib.sha256(frame).digest())
         self._pass_on(frame, self.peer_id)
+
+    async def publish_claim(self, frame: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._nursery is None:
+            raise BusFailed("memory bus is not running")
+        if self._deliver_claim is not None:
+            self._seen.add(hashlib.sha256(frame).digest())
+            self._pass_on(frame, self.peer_id, claim=True)
 
     async def request(self, peer: str, message: bytes) -> bytes:
         await self._travel()
@@ -221,18 +233,34 @@ class MemoryBus:
             self.changes.receive_nowait()
             self._send_change.send_nowait(change)
 
-    def _pass_on(self, frame: bytes, came_from: str) -> None:
+    def _pass_on(self, frame: bytes, came_from: str, *, claim: bool = False) -> None:
         assert self._nursery is not None
         for peer in self.peers():
             if peer != came_from and self._network.rng.random() >= self._network.loss:
                 self.traffic.sent(peer, Kind.BROADCAST, len(frame), 1)
-                self._nursery.start_soon(self._carry, peer, frame)
+                self._nursery.start_soon(self._carry_claim if claim else self._carry, peer, frame)
 
     async def _carry(self, peer: str, frame: bytes) -> None:
         await self._travel()
         receiver = self._network.running(peer)
         if receiver is not None and peer in self.connected():
             receiver.arrive(self.peer_id, frame)
+
+    async def _carry_claim(self, peer: str, frame: bytes) -> None:
+        await self._travel()
+        receiver = self._network.running(peer)
+        if receiver is not None and peer in self.connected():
+            receiver.arrive_claim(self.peer_id, frame)
+
+    def arrive_claim(self, forwarder: str, frame: bytes) -> None:
+        digest = hashlib.sha256(frame).digest()
+        if self._deliver_claim is None or digest in self._seen:
+            return
+        self.traffic.received(forwarder, Kind.BROADCAST, len(frame), 1)
+        self._seen.add(digest)
+        if self._nursery is not None and self._deliver_claim(forwarder, frame) is Answer.ACCEPT:
+            self._counts["claims_delivered"] += 1
+            self._pass_on(frame, forwarder, claim=True)
 
     def arrive(self, forwarder: str, frame: bytes) -> None:
         self.traffic.received(forwarder, Kind.BROADCAST, len(frame), 1)

@@ -5,7 +5,7 @@ from anywhere goes the same way: admission, then `on_record`. Knows nothing of w
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from gossip.addresses import parse_dialable
 from gossip.admission import Admission
 from gossip.bootstrap import BootstrapWatch
 from gossip.bus import Bus, BusFactory, BusFailed, ListenError, PeerIncompatible, PeerUnreachable, PeerUp, innermost
+from gossip.claims import Claim, ClaimAdmission
 from gossip.doorkeeper import Doorkeeper
 from gossip.envelope import Record
 from gossip.events import (
@@ -50,6 +51,7 @@ _OUTBOX_EVERY = 10.0
 _LEARN_EVERY = 30.0
 _SETTLE_SECONDS = 0.3  # after a peer came: GossipSub grafts it before our unsent records go out
 _BURST = 20  # records published back to back; the peers' queues hold 256
+_CLAIMS_WAITING = 8  # more are lost; they are for advice only
 _PACE_SECONDS = 0.02  # between records beyond the burst
 _FIRST_RESTART, _LONGEST_RESTART = 1.0, 60.0  # seconds
 _RUNS_WELL = 60.0  # after so many seconds the next failure is restarted from at once
@@ -83,6 +85,8 @@ class GossipService:
         forks: Forks | None = None,
         doorkeeper: Doorkeeper | None = None,
         is_news: Callable[[Record], bool] = lambda _: True,
+        claims: ClaimAdmission | None = None,
+        on_claim: Callable[[Claim], None] = lambda _: None,
     ) -> None:
         """`is_news`: whether a record of ours is broadcast. The others are there for who asks, with the next round."""
         self._bus_factory = bus_factory
@@ -105,6 +109,7 @@ class GossipService:
         self._dialling: set[str] = set()
         self._probed: dict[str, int] = {}  # connected peers outside the topic -> ticks seen
         self._door = doorkeeper or Doorkeeper()
+        self._claims = claims or ClaimAdmission(admission.brief)
         self._intake = Intake(
             store=store,
             forks=forks or NoForks(),
@@ -116,8 +121,11 @@ class GossipService:
             on_event=on_event,
             drop=self._drop,
             neighbours=self._known_elsewhere,
-            on_asked=lambda peer, heads: self._puller.asked_by(peer, heads),
+            on_asked=self._asked,
+            claims=self._claims,
+            on_claim=on_claim,
         )
+        self._claims_out, self._claims_waiting = trio.open_memory_channel[bytes](_CLAIMS_WAITING)
         self._puller = Puller(
             store,
             admission,
@@ -150,6 +158,15 @@ class GossipService:
         """A fresh record is in the store: publish it now."""
         self._fresh.set()
 
+    def tell_claim(self, frame: bytes) -> None:
+        """Broadcast a claim of ours now, or never: nobody waits for it, and a network that is down loses it."""
+        try:
+            if self._bus is None:
+                raise trio.WouldBlock
+            self._claims_out.send_nowait(frame)
+        except trio.WouldBlock:
+            self._claims.count("not_sent")
+
     def found(self, addresses: tuple[str, ...]) -> None:
         """Somebody told us where a peer is; dialled at once if connections are wanted."""
         self.address_book.learn(addresses, Source.PEER)
@@ -163,6 +180,7 @@ class GossipService:
         bus = self._bus
         counters = {f"admission.{name}": number for name, number in self._admission.statistics().items()}
         counters |= {f"catchup.{name}": number for name, number in self._puller.statistics().items()}
+        counters |= {f"claims.{name}": number for name, number in self._claims.statistics().items()}
         counters |= {f"door.{name}": number for name, number in self._door.statistics().items()}
         if bus is None:
             return Snapshot((), (), self._addresses, counters, self._traffic)
@@ -195,6 +213,7 @@ class GossipService:
     async def _run_bus(self) -> NoReturn:
         """One life of a bus. Raises BusFailed or ListenError, or what `on_record` and the store raise."""
         bus = self._bus_factory(self._intake.deliver, self._intake.serve)
+        bus.hear_claims(self._intake.deliver_claim)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(bus.run)
@@ -203,6 +222,7 @@ class GossipService:
                 nursery.start_soon(self._follow_changes, bus, nursery)
                 nursery.start_soon(self._dial_peers, bus, nursery)
                 nursery.start_soon(self._empty_outbox, bus)
+                nursery.start_soon(self._tell_claims, bus)
                 nursery.start_soon(self._puller.run, bus)
         except BaseExceptionGroup as group:
             _, rest = group.split((BusFailed, ListenError))
@@ -243,6 +263,12 @@ class GossipService:
                         await trio.sleep(_PACE_SECONDS)
             with trio.move_on_after(_OUTBOX_EVERY):
                 await self._fresh.wait()
+
+    async def _tell_claims(self, bus: Bus) -> None:
+        while True:
+            frame = await self._claims_waiting.receive()
+            await bus.publish_claim(frame)
+            self._claims.count("sent")
 
     async def _follow_changes(self, bus: Bus, nursery: trio.Nursery) -> None:
         unwelcome: set[str] = set()  # dropped as soon as they came; nobody hears of them
@@ -329,6 +355,9 @@ class GossipService:
             return
         else:
             self._puller.soon(peer)  # of this topic, though it does not talk to us: a copy of us may have its ear
+
+    def _asked(self, peer: str, heads: Mapping[str, int]) -> None:
+        self._puller.asked_by(peer, heads)
 
     def _drop(self, peer: str) -> None:
         if self._bus is not None:

@@ -17,6 +17,7 @@ from gossip.blobs import OfferedBlobs
 from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
+from node.claims import Claims
 from node.clock import wall_clock
 from node.events import Events, NodeStarted, Preparing, Stopped
 from node.home import Home, HomeError
@@ -177,7 +178,10 @@ class Node:
         events.listen(self._state.hear, first=True)
         self._notebook = Notebook(topic.brief, journal.of(topic.brief_id), identity, events)
         self._results = open_results(home.results, identity.peer_id, topic.brief.name, self._name)
-        self._network = Network(home, identity, self._notebook, settings, events, OfferedBlobs(topic.blobs()))
+        self._claims = Claims(self._notebook, track)
+        self._network = Network(
+            home, identity, self._notebook, settings, events, OfferedBlobs(topic.blobs()), self._claims
+        )
         self._proposer = proposer
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         room = Room(home.path, events)
@@ -187,7 +191,13 @@ class Node:
             track=track,
             notebook=self._notebook,
             hypotheses=Hypotheses(
-                self._notebook, track, self._proposer, Classic(), code_may_change=confinement.code_may_change, helm=helm
+                self._notebook,
+                track,
+                self._proposer,
+                Classic(),
+                code_may_change=confinement.code_may_change,
+                claims=self._claims,
+                helm=helm,
             ),
             recorder=Recorder(self._notebook, self._results, room, events, helm),
             room=room,
@@ -217,6 +227,7 @@ class Node:
                     self._notebook.when_own(self._pusher.wake)
                     nursery.start_soon(self._pusher.run)
                 reason = await self._work_until_stopped(nursery)
+                self._claims.give_up()
                 await self._network.flush()
                 if self._pusher is not None:
                     await self._pusher.flush()

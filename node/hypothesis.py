@@ -6,13 +6,16 @@ quick stand-in serves this one. What a good proposal is belongs to the proposers
 
 import trio
 
+from node.claims import Claims
 from node.notebook import Notebook
 from node.proposers.port import MAX_RATIONALE_CHARS, MAX_TITLE_CHARS, Proposer, Request
 from node.proposers.steering import Steering
 from node.steering import Helm
+from node.tried import Tried
 from swarm.brief import Brief
 from swarm.finding import Proposal, Track
 from swarm.ledger import Entry
+from swarm.program import canonical_key
 from swarm.space import changes, describe_changes
 from swarm.words import BriefError, Operator, Outcome
 
@@ -33,6 +36,7 @@ class Hypotheses:
         *,
         code_may_change: bool = True,
         helm: Helm | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self._notebook = notebook
         self._track = track
@@ -41,6 +45,8 @@ class Hypotheses:
         self._max_inspirations = max_inspirations
         self._code_may_change = code_may_change
         self._helm = helm
+        self.claims = claims or Claims(notebook, track)
+        self._tried_by_anybody = Tried(notebook.brief)
         self._ready: Proposal | None = None
         self._told: tuple[Entry, ...] = ()  # peers' findings that were drained for the ready one
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
@@ -57,6 +63,7 @@ class Hypotheses:
         try:
             self._ready = await self._proposer.propose(self._request(best, inspirations))
             self._told = inspirations
+            self.claims.claim(self._ready)
         except BaseException:
             self._notebook.put_back(inspirations)
             raise
@@ -67,7 +74,8 @@ class Hypotheses:
     async def take(self) -> Proposal:
         """The next proposal: the baseline first, then the prepared one, or a quick stand-in when that is late."""
         proposal = await self._take()
-        self._taken.add(proposal.key)
+        self._taken |= {proposal.key, self._canonical_key(proposal)}
+        self.claims.begin(proposal)
         return proposal if self._helm is None or proposal.parent is None else remarked(proposal, self._helm.remark())
 
     async def _take(self) -> Proposal:
@@ -82,7 +90,7 @@ class Hypotheses:
             proposal = rebase(proposal, self._notebook, best)
         if proposal is not None:
             proposal = self._permitted(proposal)
-        if proposal is None or proposal.key in self._tried():
+        if proposal is None or self._is_tried(proposal) or self.claims.is_lost(proposal):
             self._notebook.put_back(told)  # nobody has used them
             inspirations = self._notebook.drain(self._max_inspirations)
             proposal = await self._stand_in.propose(self._request(best, inspirations))
@@ -111,7 +119,13 @@ class Hypotheses:
         return proposal.model_copy(update={"config": config, "title": title})
 
     def _tried(self) -> frozenset[str]:
-        return frozenset(self._notebook.ledger.tried(self._track) | self._taken)
+        return self._tried_by_anybody.keys(self._notebook.ledger.entries(track=self._track)) | self._taken
+
+    def _is_tried(self, proposal: Proposal) -> bool:
+        return not self._tried().isdisjoint({proposal.key, self._canonical_key(proposal)})
+
+    def _canonical_key(self, proposal: Proposal) -> str:
+        return canonical_key(self._notebook.brief, proposal.config, proposal.source)
 
     def _best(self) -> Entry | None:
         return self._notebook.ledger.branch_best(self._notebook.me, self._track)
@@ -139,6 +153,7 @@ class Hypotheses:
             noise=ledger.noise(self._track, me),
             standings={e.id: ledger.standing(e) for e in peers},
             steering=steering,
+            claimed=self.claims.held(),
             failure=None,
         )
 

@@ -20,6 +20,8 @@ from gossip.addresses import parse_address, parse_dialable
 from gossip.admission import Admission
 from gossip.blobs import BlobSource, OfferedBlobs
 from gossip.bus import Bus, BusFactory, Deliver, Serve
+from gossip.claims import MAX_SECONDS as MAX_CLAIM_SECONDS
+from gossip.claims import Claim, ClaimAdmission, seal_claim
 from gossip.doorkeeper import Doorkeeper, PeerLists
 from gossip.envelope import Record
 from gossip.heard import Heard
@@ -31,11 +33,12 @@ from gossip.reputation import Reputation
 from gossip.service import GossipService
 from gossip.ticket import MAX_ADDRESSES, Ticket, encode_ticket
 from gossip.traffic import Traffic
+from node.claims import Claims
 from node.clock import wall_clock
 from node.events import Events, Listening, PeersChanged
 from node.home import Home, write_atomically
 from node.journal import JournalError
-from node.network_file import Json, network_facts, write_network
+from node.network_file import Json, claim_facts, network_facts, write_network
 from node.notebook import Notebook
 from node.text import clean
 from node.topics.fetching import TicketPeers
@@ -72,6 +75,7 @@ class Network:
         settings: NetworkSettings,
         events: Events,
         blobs: BlobSource | None = None,  # what whoever joins may have: brief and shards
+        claims: Claims | None = None,  # of the one who researches here
     ) -> None:
         self._home = home
         self._blobs = blobs or OfferedBlobs()
@@ -92,14 +96,18 @@ class Network:
         door = Doorkeeper(identity.peer_id, settings.lists, self._reputation)
         brief = notebook.journal.brief
         listen = settings.listen or default_listen(home.read_state().get("port"))
+        self._claims = claims
+        self._last_claim_ms = 0
+
+        def refuse_author(author: str) -> Refusal | None:
+            return door.refuse_author(author) or notebook.refuse_author(author)
+
         self._service = GossipService(
             bus_factory=self._bus_factory(topic_name(BriefId(brief)), listen),
             store=notebook.journal,
-            admission=Admission(
-                brief,
-                refuse_author=lambda author: door.refuse_author(author) or notebook.refuse_author(author),
-                is_known=self._is_known,
-            ),
+            admission=Admission(brief, refuse_author=refuse_author, is_known=self._is_known),
+            claims=ClaimAdmission(brief, refuse_author=refuse_author),
+            on_claim=self._hear_claim,
             address_book=self._book,
             bootstrap=settings.bootstrap,
             on_record=self._receive,
@@ -111,6 +119,8 @@ class Network:
             local_discovery=LocalDiscovery(identity.peer_id, announced_brief(brief, key)) if settings.mdns else None,
         )
         notebook.when_own(self._service.announce)
+        if claims is not None:
+            claims.when_claimed(self._tell_claim)
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -147,6 +157,17 @@ class Network:
                 self._said_journal = True
                 self._events.notice(f"findings of peers cannot be kept: {error}", warning=True)
             return Refusal(RefusalReason.INBOX_FULL, str(error))
+
+    def _tell_claim(self, key: str, slot: int, seconds: int, begun: bool) -> None:
+        self._last_claim_ms = max(self._last_claim_ms + 1, int(wall_clock() * 1000))  # a clock may go back
+        seconds = min(seconds, MAX_CLAIM_SECONDS)
+        brief, at_ms = self._notebook.journal.brief, self._last_claim_ms
+        made = seal_claim(self._identity, brief, key, slot=slot, at_ms=at_ms, seconds=seconds, begun=begun)
+        self._service.tell_claim(made.frame)
+
+    def _hear_claim(self, claim: Claim) -> None:
+        if self._claims is not None:
+            self._claims.hear(claim.author, claim.key, claim.slot, claim.seconds, claim.begun)
 
     def _is_known(self, record: Record) -> bool:
         try:
@@ -203,7 +224,8 @@ class Network:
     def facts(self) -> Json:
         """What is counted, as it is written down."""
         lists = self._settings.lists
-        return network_facts(self._service.snapshot(), self._service.refused, self._peers, lists, wall_clock())
+        facts = network_facts(self._service.snapshot(), self._service.refused, self._peers, lists, wall_clock())
+        return facts | ({} if self._claims is None else claim_facts(self._claims.own(), self._claims.of_others()))
 
     async def _write_counters(self) -> None:
         try:

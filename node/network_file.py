@@ -6,7 +6,7 @@ megabyte), and it is written every few seconds, not with each event. Owns its fo
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -41,6 +41,12 @@ def network_facts(
         "lists": {"allow": sorted(lists.allow), "deny": sorted(lists.deny)},
         "refused": [refused_json(one) for one in refused],
     }
+
+
+def claim_facts(own: Sequence[tuple[str, float]], others: Mapping[str, int]) -> Json:
+    """`own`: key and seconds left; `others`: how much each peer has claimed, of as many peers as are written."""
+    mine = [{"key": key, "seconds_left": round(left)} for key, left in own]
+    return {"claims": {"own": mine, "others": dict(list(others.items())[-MAX_PEERS:])}}
 
 
 def refused_json(one: Refused) -> Json:

@@ -26,6 +26,7 @@ def peers(archive: Archive, now: float) -> Json:
     network = read_network(archive.home, archive.brief_id)
     lists = _lists(archive, network)
     traffic, since = network.get("traffic", {}).get("peers", {}), network.get("peers", {})
+    claimed: Json = network.get("claims", {}).get("others", {}) if archive.running else {}
     ahead = ahead_of_us(archive.records.latest_arrivals())
     known = {*connected, *counts, *forks, *standings, *lists.allow, *lists.deny, *traffic} - {archive.me}
     rows = [
@@ -37,6 +38,7 @@ def peers(archive: Archive, now: float) -> Json:
             "traffic": traffic.get(peer),
             "clock_ahead_seconds": round(ahead[peer], 1) if peer in ahead else None,
             "records": counts.get(peer, 0),
+            "claims": claimed.get(peer, 0),
             "findings": len(archive.ledger.entries(author=PeerId(peer))),
             **_standing(standings.get(peer, Standing(peer)), now),
             "equivocation": _fork(forks.get(peer)),

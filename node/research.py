@@ -86,6 +86,7 @@ async def experiment(lab: Lab, trainer: Trainer, proposal: Proposal) -> Entry:
     try:
         try:
             while (side := comparison.next_side()) is not None:
+                lab.hypotheses.claims.begin(proposal)  # again, if this trial lasts longer than what was claimed
                 report = await train(lab, trainer, Run(proposal, comparison.parent, number, side, len(reports) + 1))
                 comparison.add(side, report.trial)
                 reports.append(report)
@@ -97,6 +98,7 @@ async def experiment(lab: Lab, trainer: Trainer, proposal: Proposal) -> Entry:
         return await record(lab, proposal, comparison, reports, number, started_at)
     finally:
         lab.in_flight.discard(number)
+        lab.hypotheses.claims.leave(proposal)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from gossip.identity import load_or_create
 from node.early_stopping import saved_json
 from node.home import Home
 from node.journal import Journal
+from node.network_file import read_network
 from node.notebook import ledger_of
 from node.proposers.credit import arm_of
 from node.proposers.steering import Steering
@@ -148,6 +149,7 @@ def status(archive: Archive) -> Json:
         "addresses": state.get("addresses", []),
         "training_share": state.get("training_share"),
         "current": state.get("current") if running else None,
+        "claims": read_network(archive.home, archive.brief_id).get("claims") if running else None,
         "started_at": state.get("started_at"),
     }
 

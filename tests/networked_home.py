@@ -2,10 +2,11 @@
 
 from contextlib import contextmanager
 
-from samples import make_finding
+from samples import TRACK, make_finding
 from small_lab import BRIEF, ME, notebook_at, until
 
 from gossip.memory_bus import MemoryNetwork
+from node.claims import Claims
 from node.events import Events, Listening, Notice
 from node.home import Home
 from node.network import Network, NetworkSettings
@@ -14,7 +15,7 @@ from node.network import Network, NetworkSettings
 class NetworkedHome:
     """`at`: where the network has it, for one whose identity somebody else has, too."""
 
-    def __init__(self, path, identity, net: MemoryNetwork, *, at: str = "", bootstrap=(), **settings) -> None:
+    def __init__(self, path, identity, net: MemoryNetwork, *, at: str = "", bootstrap=(), claims=False, **settings):
         place = at or identity.peer_id
 
         class InMemory(Network):
@@ -26,7 +27,9 @@ class NetworkedHome:
         self.events.listen(self.said.append)
         self.notebook = notebook_at(self.home.journal, self.events, identity=identity)
         chosen = NetworkSettings(listen=(), bootstrap=tuple(bootstrap), mdns=False, **settings)
-        self.network = InMemory(self.home, identity, self.notebook, chosen, self.events)
+        self.claims = Claims(self.notebook, TRACK)
+        heard = self.claims if claims else None
+        self.network = InMemory(self.home, identity, self.notebook, chosen, self.events, claims=heard)
 
     def happened(self, kind):
         return [event for event in self.said if isinstance(event, kind)]

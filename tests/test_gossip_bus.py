@@ -37,11 +37,20 @@ class Member:
     def __init__(self, make: MakeBus, number: int, topic: str = TOPIC) -> None:
         self.heard: list[tuple[str, bytes]] = []
         self.answer = Answer.ACCEPT
+        self.claims: list[tuple[str, bytes]] = []
         self.bus = make(identity(number), topic, self._deliver, self._serve)
 
     def _deliver(self, forwarder: str, frame: bytes) -> Answer:
         self.heard.append((forwarder, frame))
         return self.answer
+
+    def hear_claims(self) -> "Member":
+        def deliver(forwarder: str, frame: bytes) -> Answer:
+            self.claims.append((forwarder, frame))
+            return self.answer
+
+        self.bus.hear_claims(deliver)
+        return self
 
     def _serve(self, peer: str, message: bytes) -> bytes:
         if message == b"refuse":
@@ -87,6 +96,25 @@ async def test_accepted_frames_are_passed_on_and_others_not(make_bus: MakeBus) -
         await one.bus.publish(b"good")
         await until(lambda: end.heard, seconds=5)
     assert end.heard == [(middle.bus.peer_id, b"good")]
+
+
+async def test_claims_go_their_own_way_and_only_to_whoever_hears_them(make_bus: MakeBus) -> None:
+    one, middle, end = (Member(make_bus, n).hear_claims() for n in (1, 2, 3))
+    deaf = Member(make_bus, 4)
+    async with running(one, middle, end, deaf):
+        for other in (one, end, deaf):
+            await meet(middle, other)
+        await one.bus.publish_claim(b"a claim")
+        await until(lambda: end.claims, seconds=5)
+        await deaf.bus.publish_claim(b"said by who hears none")
+        middle.answer = Answer.IGNORE
+        await end.bus.publish_claim(b"not passed on")
+        await until(lambda: len(middle.claims) == 2, seconds=5)
+        await one.bus.publish(b"a record")
+        await until(lambda: middle.heard, seconds=5)
+    assert middle.claims == [(one.bus.peer_id, b"a claim"), (end.bus.peer_id, b"not passed on")]
+    assert end.claims == [(middle.bus.peer_id, b"a claim")]
+    assert (one.claims, deaf.claims, deaf.heard) == ([], [], [])
 
 
 async def test_own_frames_do_not_come_back(make_bus: MakeBus) -> None:

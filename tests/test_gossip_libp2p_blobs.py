@@ -15,7 +15,7 @@ from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from gossip import libp2p_blobs
+from gossip import blob_budget, libp2p_blobs
 from gossip.blobs import HEAD_BYTES, PROTOCOL, BlobRequest, BlobSource, BlobStatus, OfferedBlobs, encode_request
 from gossip.bus import BlobAbsent, BlobTooLarge, Bus, PeerIncompatible, PeerUnreachable
 from gossip.identity import Identity
@@ -29,6 +29,8 @@ from tests.simworld.gossip_world import TOPIC, identity, until
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 CONTENT = Random(9).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+SMALL = b"a small one"
+SMALL_SHA256 = hashlib.sha256(SMALL).hexdigest()
 MakeBus = Callable[[int, BlobSource], Bus]
 
 
@@ -257,3 +259,35 @@ async def test_a_peer_that_speaks_no_blobs_is_incompatible() -> None:
         await until(lambda: host.get_id() in book.peer_ids() and book.get_protocols(host.get_id()), seconds=5)
         with pytest.raises(PeerIncompatible):
             await bus.fetch(host.get_id().to_base58(), BlobRequest(SHA256), 10, Kept())
+
+
+async def test_the_same_large_blob_again_and_again_is_refused_after_a_few_times_and_others_are_served() -> None:
+    third = Kept()
+    async with pair(over_libp2p, OfferedBlobs({SHA256: CONTENT, SMALL_SHA256: SMALL})) as (asker, giver):
+        for _ in range(blob_budget.TIMES_AT_ONCE):
+            await asker.fetch(giver.peer_id, BlobRequest(SHA256), len(CONTENT), Kept())
+        for _ in range(4):
+            with pytest.raises(PeerUnreachable, match="busy"):
+                await asker.fetch(giver.peer_id, BlobRequest(SHA256), len(CONTENT), third)
+        assert third.content == b""
+        await asker.fetch(giver.peer_id, BlobRequest(SMALL_SHA256), len(SMALL), third)  # another blob is another budget
+        another = over_libp2p(3, OfferedBlobs())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(another.run)
+            await another.dial(giver.addresses()[0])
+            await until(lambda: giver.peer_id in another.connected(), seconds=5)
+            await another.fetch(giver.peer_id, BlobRequest(SHA256), len(CONTENT), Kept())
+            nursery.cancel_scope.cancel()
+        assert giver.statistics()["blobs_over_budget"] == 4
+        assert giver.statistics()["blobs_served"] == blob_budget.TIMES_AT_ONCE + 2
+    assert third.content == SMALL
+
+
+async def test_requests_without_end_are_refused_and_counted() -> None:
+    async with pair(over_libp2p, OfferedBlobs()) as (asker, giver):
+        for _ in range(int(blob_budget.REQUEST_RATE.burst)):
+            with pytest.raises(BlobAbsent):
+                await asker.fetch(giver.peer_id, BlobRequest("ab" * 32), 10, Kept())
+        while not giver.statistics().get("blobs_over_rate"):  # a machine that is slow gives it a few more
+            with pytest.raises(PeerUnreachable):
+                await asker.fetch(giver.peer_id, BlobRequest("ab" * 32), 10, Kept())

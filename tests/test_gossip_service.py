@@ -162,6 +162,8 @@ async def test_a_bus_that_never_starts_is_retried_ever_slower_and_mentioned_once
     tries: list[float] = []
 
     class Hopeless:
+        def hear_claims(self, deliver: object) -> None: ...
+
         async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
             tries.append(trio.current_time())
             raise BusFailed("no luck")
@@ -177,6 +179,8 @@ async def test_a_bus_that_never_starts_is_retried_ever_slower_and_mentioned_once
 
 async def test_a_port_in_use_at_the_start_is_for_the_person(network: MemoryNetwork) -> None:
     class Taken:
+        def hear_claims(self, deliver: object) -> None: ...
+
         async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
             raise ListenError("cannot listen on /ip4/127.0.0.1/tcp/1: port in use")
 

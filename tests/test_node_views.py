@@ -77,6 +77,7 @@ def test_status_of_the_topic_last_worked_on(archive, home):
         "addresses": ["/ip4/127.0.0.1/tcp/4001"],
         "training_share": 0.97,
         "current": None,
+        "claims": None,
         "started_at": "2026-01-01T00:00:00Z",
     }
 

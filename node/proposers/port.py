@@ -13,8 +13,10 @@ from typing import Protocol
 
 from node.proposers.steering import Steering
 from swarm.brief import Brief, source_sha256
+from swarm.claim import lease_key
 from swarm.finding import Proposal
 from swarm.ledger import Entry
+from swarm.program import canonical_key
 from swarm.space import config_key, describe_changes
 from swarm.trial import Track
 from swarm.verdict import Noise, prior_noise
@@ -38,13 +40,14 @@ class Request:
         Entry, ...
     ]  # peers' findings on other hardware or budgets: a change may inspire, a number never
     inspirations: tuple[Entry, ...]  # peers' findings drained since the last proposal, newest last
-    tried: frozenset[str]  # Proposal.key of everything tried on this track, by anybody
+    tried: frozenset[str]  # keys of everything tried on this track, by anybody: Proposal.key and canonical ones
     number: int  # of the run that is to come
     seed: int
     noise: Noise | None = None  # run to run on this track, as far as it is known
     standings: Mapping[FindingId, Standing] = field(default_factory=dict[FindingId, Standing])
     # ^ of peers' findings on this track; one that is not there is claimed
     steering: Steering = field(default_factory=Steering)  # what the node's owner fixes and rules out
+    claimed: frozenset[str] = frozenset()  # lease keys of what others work on now
     failure: str | None = None  # why the previous version of this idea did not run; used from the smoke run on
 
     @property
@@ -164,7 +167,15 @@ def build_proposal(
 
 
 def is_new(request: Request, config: Config, source: str | None = None) -> bool:
-    """Nobody on this track has run it yet, and it is not the parent itself, steered as it would be run."""
-    digest = source_sha256(request.parent_source if source is None else source)
-    key = config_key(request.brief.space.normalise(request.steered(config)), digest)
-    return key not in request.tried and key != request.parent.finding.proposal.key
+    """Nobody on this track has run it yet or works on it now, however it is written, and it is not the parent.
+
+    Steered, as it would be run.
+    """
+    brief, parent = request.brief, request.parent.finding.proposal
+    config = request.steered(config)
+    text = request.parent_source if source is None else source
+    exact = config_key(brief.space.normalise(config), source_sha256(text))
+    canonical = canonical_key(brief, config, text)
+    if not request.tried.isdisjoint({exact, canonical}) or lease_key(canonical, request.track) in request.claimed:
+        return False
+    return canonical != canonical_key(brief, parent.config, parent.source)

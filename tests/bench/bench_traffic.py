@@ -2,10 +2,12 @@
 
     python tests/bench/bench_traffic.py [--nodes N] [--minutes M] [--trial-seconds S] [--kept SHARE]
 
-Every node has a finding each --trial-seconds, of the size of real ones, and one in twenty is an improvement. Frames and
-catch-up messages are counted as they are; what TCP, encryption and GossipSub's own control messages add is not in it
-(some tens of bytes a message). Frames flood along connections, as in GossipSub with every connection in its mesh: the
-most it can be. Half of the virtual time passes before the count begins. The last line is one JSON object.
+Every node has a finding each --trial-seconds, of the size of real ones, and one in twenty is an improvement. It claims
+what it tries; of claims in a large swarm only some are worth telling, --claimed. Frames and catch-up messages are
+counted as they are, claims with what GossipSub adds, which is more than they are; what TCP, encryption and GossipSub's
+own control messages add is not in it (some tens of bytes a message). Frames flood along connections, as in GossipSub
+with every connection in its mesh: the most it can be. Half of the virtual time passes before the count begins. The last
+line is one JSON object.
 """
 
 import argparse
@@ -24,17 +26,19 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from bench_report import print_figures, print_report  # noqa: E402
 from samples import make_finding  # noqa: E402
-from small_lab import BRIEF  # noqa: E402
+from small_lab import BRIEF as SMALL_BRIEF  # noqa: E402
 
 from gossip.blobs import OfferedBlobs  # noqa: E402
 from gossip.bus import Deliver, Serve  # noqa: E402
+from gossip.claims import seal_claim  # noqa: E402
 from gossip.memory_bus import MemoryBus, MemoryNetwork  # noqa: E402
 from node.notebook import SMALL_SWARM  # noqa: E402
 from node.research import SHARED_POINTS  # noqa: E402
 from swarm.finding import encode_finding  # noqa: E402
 from swarm.trial import CurvePoint  # noqa: E402
-from tests.simworld.gossip_world import TOPIC, Node, identity  # noqa: E402
+from tests.simworld.gossip_world import BRIEF, TOPIC, Node, identity  # noqa: E402
 
+AROUND_A_CLAIM = 260  # bytes that GossipSub adds: sender, its signature, number, a topic's name of 82 characters
 GOALS = {"bytes_per_second": ("<=", 20_000.0)}  # in and out together
 
 
@@ -51,6 +55,14 @@ class CountedBus(MemoryBus):
         self.counted["broadcast_in"] += len(frame)
         super().arrive(forwarder, frame)
 
+    async def _carry_claim(self, peer: str, frame: bytes) -> None:
+        self.counted["claims_out"] += len(frame) + AROUND_A_CLAIM
+        await super()._carry_claim(peer, frame)
+
+    def arrive_claim(self, forwarder: str, frame: bytes) -> None:
+        self.counted["claims_in"] += len(frame) + AROUND_A_CLAIM
+        super().arrive_claim(forwarder, frame)
+
     async def request(self, peer: str, message: bytes) -> bytes:
         self.counted["catch_up_out"] += len(message)
         reply = await super().request(peer, message)
@@ -61,7 +73,7 @@ class CountedBus(MemoryBus):
 def payload(rng: Random, number: int, kept: bool) -> bytes:
     """A finding with a curve as long as the loop leaves it."""
     points = SHARED_POINTS
-    made = make_finding(BRIEF, number, 1 + rng.random(), learning_rate=rng.uniform(1e-4, 1e-2))
+    made = make_finding(SMALL_BRIEF, number, 1 + rng.random(), learning_rate=rng.uniform(1e-4, 1e-2))
     curve = tuple(
         CurvePoint(
             step=31 * n, seconds=round(3 * n + rng.random(), 3), train_loss=1 + rng.random(), progress=n / points
@@ -114,6 +126,10 @@ async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
             if kept:
                 news.add(record.id)
             one.service.announce()
+            if small or own.random() < arguments.claimed:
+                key, at_ms = f"{made:064x}", int(1000 * trio.current_time())
+                claim = seal_claim(one.who, BRIEF, key, slot=made % 2, at_ms=at_ms, seconds=300)
+                one.service.tell_claim(claim.frame)
             await trio.sleep(arguments.trial_seconds * own.uniform(0.9, 1.1))
 
     half = 30.0 * arguments.minutes
@@ -130,7 +146,7 @@ async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
         degree = statistics.fmean(len(network.linked(one.peer_id)) for one in nodes)
         nursery.cancel_scope.cancel()
     spent = {peer: after[peer] - before[peer] for peer in after}
-    kinds = ("broadcast_in", "broadcast_out", "catch_up_in", "catch_up_out")
+    kinds = ("broadcast_in", "broadcast_out", "claims_in", "claims_out", "catch_up_in", "catch_up_out")
     figures = {f"{kind}_bytes_per_second": statistics.fmean(c[kind] for c in spent.values()) / half for kind in kinds}
     totals = sorted(sum(counts.values()) / half for counts in spent.values())
     return {
@@ -151,6 +167,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="virtual")
     parser.add_argument("--trial-seconds", type=float, default=150.0)
     parser.add_argument("--kept", type=float, default=0.05)
+    parser.add_argument("--claimed", type=float, default=0.3, help="share of proposals that a large swarm is told of")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     began = time.monotonic()

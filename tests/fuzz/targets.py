@@ -9,22 +9,29 @@ from random import Random
 from typing import Any
 
 import msgpack
+import trio
+import trio.testing
+from zeroconf import ServiceInfo
 
-from gossip import blobs, catchup, envelope
+from gossip import blobs, catchup, claims, envelope, mdns
 from gossip.address_book import AddressBook, Source
 from gossip.addresses import AddressError, parse_address
 from gossip.admission import Admission, Admitted
+from gossip.budgets import Rate
 from gossip.catchup import Page, Request
+from gossip.claims import Claim, ClaimAdmission
 from gossip.envelope import SIGNING_PREFIX
+from gossip.libp2p_private import WrongSwarm, enter
 from gossip.refusal import Refused
 from gossip.ticket import TicketError, decode_ticket, encode_ticket
 from swarm.brief import Acceptance, decode_brief, encode_brief
+from swarm.claim import Leases
 from swarm.finding import check_against, decode_finding, encode_finding
 from swarm.ledger import Entry, Ledger, ReplayEntry
 from swarm.replay import decode_replay, encode_replay
 from swarm.words import BriefError, FindingId, MalformedRecord, PeerId
 from tests.fuzz import inputs
-from tests.vectors import messages, payloads
+from tests.vectors import exchanges, messages, payloads
 from tests.vectors.records import ALICE, BOB, BRIEF, records
 
 SMALL = decode_brief(payloads.BRIEF_TEXT.encode())
@@ -113,6 +120,104 @@ def read_request(data: bytes) -> bool:
     except Refused:
         return False
     return True
+
+
+# --- claims ---
+
+CLAIMS = [bytes.fromhex(str(vector["frame"])) for vector in exchanges.claim_vectors()]
+CLAIM_BODIES = [frame[64:] for frame in CLAIMS]
+
+
+def claim_or_signed(rng: Random) -> bytes:
+    """Half of them with a signature that fits."""
+    if rng.random() < 0.5:
+        return inputs.damaged(rng, CLAIMS) if rng.random() < 0.9 else inputs.random_bytes(rng)
+    body = inputs.made(rng, CLAIM_BODIES, _unpacked(CLAIM_BODIES))
+    return ALICE.sign(claims.SIGNING_PREFIX + bytes.fromhex(BRIEF) + body) + body
+
+
+class ClaimTarget:
+    """One door and one table of leases for all inputs of a process: what they remember must stay bounded."""
+
+    def __init__(self) -> None:
+        self._admission = ClaimAdmission(BRIEF, author_rate=Rate(100, 100), passed_on_rate=Rate(100, 100))
+        self._leases = Leases(1000.0)
+        self._now = 0.0
+
+    def read(self, data: bytes) -> bool:
+        self._now += 0.06
+        try:
+            read = claims.open_claim(data, BRIEF)
+        except Refused:
+            self._admission.admit(data, f"peer {int(self._now) % 7000}", self._now, 0)
+            return False
+        outcome = self._admission.admit(data, "peer", self._now, read.at_ms)
+        if isinstance(outcome, Claim):
+            self._leases.hear(
+                PeerId(read.author), read.key, read.slot, read.seconds, begun=read.begun, records=1, now=self._now
+            )
+        self._leases.holder(read.key, self._now)
+        return True
+
+
+# --- what the local network says, and the first bytes of whoever connects ---
+
+ANNOUNCED = mdns.service_info(ALICE.peer_id, BRIEF, messages.ADDRESSES).text
+LISTENER = mdns.LocalDiscovery(BOB.peer_id, BRIEF)
+
+
+def announcement(rng: Random) -> bytes:
+    """Half of them whole entries with hostile words in them; the rest a damaged TXT record."""
+    if rng.random() < 0.5:
+        return inputs.damaged(rng, [ANNOUNCED])
+    words = [b"v=1", b"peer=" + ALICE.peer_id.encode(), b"brief=" + BRIEF.encode()]
+    words += [b"a%d=" % n + address for n, address in enumerate(ADDRESSES)]
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        words[rng.randrange(len(words))] = inputs.damaged(rng, words)[:255]
+    return b"".join(bytes([len(word)]) + word for word in words)
+
+
+def read_announcement(data: bytes) -> bool:
+    found = LISTENER.addresses_in(ServiceInfo(mdns.SERVICE_TYPE, f"x.{mdns.SERVICE_TYPE}", properties=data))
+    assert len(found) <= mdns.MAX_ADDRESSES
+    return bool(found)
+
+
+PRIVATE = exchanges.private_vectors()
+FIRST_BYTES = [bytes.fromhex(str(PRIVATE["first"]))]
+
+
+def read_first_bytes(data: bytes) -> bool:
+    """What a listener of a private swarm makes of them. Before the key was shown it says nothing."""
+    wire = _Wire(data)
+    try:
+        trio.run(_enter, wire, clock=trio.testing.MockClock(autojump_threshold=0))
+    except WrongSwarm:
+        assert wire.closed
+        assert wire.sent == b""
+        return False
+    return True
+
+
+async def _enter(wire: "_Wire") -> None:
+    await enter(wire, bytes.fromhex(str(PRIVATE["key"])), dialled=False)  # type: ignore[arg-type]
+
+
+class _Wire:
+    """A connection that says some bytes and ends."""
+
+    def __init__(self, coming: bytes) -> None:
+        self._coming, self.sent, self.closed = coming, b"", False
+
+    async def read(self, n: int | None = None) -> bytes:
+        taken, self._coming = self._coming[:n], self._coming[len(self._coming[:n]) :]
+        return taken
+
+    async def write(self, data: bytes) -> None:
+        self.sent += data
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 def _refuses(read: Callable[[bytes], object], *expected: type[Exception]) -> Callable[[bytes], bool]:
@@ -236,6 +341,9 @@ def targets() -> list[Target]:
         Target("catch-up answer", _refuses(catchup.decode_page, Refused), _from(PAGES, _unpacked(PAGES)), 2),
         Target("blob request", _refuses(blobs.decode_request, Refused), _from(BLOB_REQUESTS, _unpacked(BLOB_REQUESTS))),
         Target("blob head", _refuses(blobs.decode_head, Refused), _from(BLOB_HEADS)),
+        Target("claim", ClaimTarget().read, claim_or_signed, 2),
+        Target("announcement", read_announcement, announcement),
+        Target("private first bytes", read_first_bytes, _from(FIRST_BYTES), 1),
         Target("ticket", read_ticket, ticket_word, 2),
         Target("address", read_address, _from(ADDRESSES)),
         Target("finding", read_finding, _from(findings, FINDING_SHAPES), 4),
