@@ -42,6 +42,7 @@ from node.room import Room
 from node.sandbox.confinement import Confinement
 from node.sandbox.probe import probe
 from node.screen import Screen
+from node.smoke_filter import SmokeFilter
 from node.state import StateFile
 from node.steering import Helm
 from node.text import clean
@@ -187,7 +188,13 @@ class Node:
             track=track,
             notebook=self._notebook,
             hypotheses=Hypotheses(
-                self._notebook, track, self._proposer, Classic(), code_may_change=confinement.code_may_change, helm=helm
+                self._notebook,
+                track,
+                self._proposer,
+                Classic(),
+                code_may_change=confinement.code_may_change,
+                smoke_filter=SmokeFilter(self._notebook, events),
+                helm=helm,
             ),
             recorder=Recorder(self._notebook, self._results, room, events, helm),
             room=room,

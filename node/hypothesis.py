@@ -6,10 +6,12 @@ quick stand-in serves this one. What a good proposal is belongs to the proposers
 
 import trio
 
+from node.events import Events
 from node.notebook import Notebook
 from node.proposers.port import MAX_RATIONALE_CHARS, MAX_TITLE_CHARS, Proposer, Request
 from node.proposers.steering import Steering
 from node.steering import Helm
+from node.smoke_filter import Smoke, SmokeFilter
 from swarm.brief import Brief
 from swarm.finding import Proposal, Track
 from swarm.ledger import Entry
@@ -17,6 +19,7 @@ from swarm.space import changes, describe_changes
 from swarm.words import BriefError, Operator, Outcome
 
 MAX_STANDINGS = 1000  # peers' findings, the newest: more than a model-based arm learns from
+MAX_REFUSED = 3  # proposals of one trial that a smoke run drops; a stand-in's train.py runs here already
 PATIENCE_SECONDS = 2.0  # how long a trial waits for a hypothesis that is being made; a guess
 
 
@@ -33,6 +36,7 @@ class Hypotheses:
         *,
         code_may_change: bool = True,
         helm: Helm | None = None,
+        smoke_filter: SmokeFilter | None = None,
     ) -> None:
         self._notebook = notebook
         self._track = track
@@ -41,6 +45,7 @@ class Hypotheses:
         self._max_inspirations = max_inspirations
         self._code_may_change = code_may_change
         self._helm = helm
+        self._filter = smoke_filter or SmokeFilter(notebook, Events())
         self._ready: Proposal | None = None
         self._told: tuple[Entry, ...] = ()  # peers' findings that were drained for the ready one
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
@@ -55,7 +60,8 @@ class Hypotheses:
         self._asking, self._answered = True, trio.Event()
         inspirations = self._notebook.drain(self._max_inspirations)
         try:
-            self._ready = await self._proposer.propose(self._request(best, inspirations))
+            request = self._filter.request(self._request(best, inspirations))
+            self._ready = self._filter.answered(request, await self._proposer.propose(request))
             self._told = inspirations
         except BaseException:
             self._notebook.put_back(inspirations)
@@ -64,16 +70,25 @@ class Hypotheses:
             self._asking = False
             self._answered.set()
 
-    async def take(self) -> Proposal:
-        """The next proposal: the baseline first, then the prepared one, or a quick stand-in when that is late."""
-        proposal = await self._take()
+    async def take(self, smoke: Smoke | None = None) -> Proposal:
+        """The next proposal: the baseline first, then the prepared one, or a quick stand-in when that is late.
+
+        `smoke` tries a changed train.py for seconds; a stand-in takes the place of one that does not pass.
+        """
+        proposal, told = await self._take()
+        for _ in range(MAX_REFUSED):
+            if smoke is None or await self._filter.passes(proposal, smoke):
+                break
+            self._notebook.put_back(told)  # nobody has used them
+            proposal, told = await self._take()
         self._taken.add(proposal.key)
         return proposal if self._helm is None or proposal.parent is None else remarked(proposal, self._helm.remark())
 
-    async def _take(self) -> Proposal:
+    async def _take(self) -> tuple[Proposal, tuple[Entry, ...]]:
+        """A proposal, and the peers' findings that were drained for it."""
         best = self._best()
         if best is None:
-            return baseline(self._notebook.brief)
+            return baseline(self._notebook.brief), ()
         if self._asking:
             with trio.move_on_after(PATIENCE_SECONDS):
                 await self._answered.wait()
@@ -84,9 +99,9 @@ class Hypotheses:
             proposal = self._permitted(proposal)
         if proposal is None or proposal.key in self._tried():
             self._notebook.put_back(told)  # nobody has used them
-            inspirations = self._notebook.drain(self._max_inspirations)
-            proposal = await self._stand_in.propose(self._request(best, inspirations))
-        return self._permitted(proposal)
+            told = self._notebook.drain(self._max_inspirations)
+            proposal = await self._stand_in.propose(self._request(best, told))
+        return self._permitted(proposal), told
 
     def _permitted(self, proposal: Proposal) -> Proposal:
         """Where nothing holds a script, a proposal is its config; it is tried with the brief's own train.py. What the
@@ -111,7 +126,7 @@ class Hypotheses:
         return proposal.model_copy(update={"config": config, "title": title})
 
     def _tried(self) -> frozenset[str]:
-        return frozenset(self._notebook.ledger.tried(self._track) | self._taken)
+        return frozenset(self._notebook.ledger.tried(self._track) | self._taken | self._filter.dropped)
 
     def _best(self) -> Entry | None:
         return self._notebook.ledger.branch_best(self._notebook.me, self._track)

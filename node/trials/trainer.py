@@ -27,6 +27,8 @@ from node.trials.hardware import Hardware
 from node.trials.output import Progress, TrialEvents, TrialLog, one_line, thin
 from node.trials.scoring import PREFIX_SAMPLES, SHIPPED_SAMPLES, Tokens
 from node.trials.sealed_pass import SealedPass
+from node.trials.smoke import MEASURE_SECONDS as SMOKE_MEASURE_SECONDS
+from node.trials.smoke import Heard, SmokeMeasure, options, smoke_seconds
 from node.trials.source_examination import examine
 from node.trials.warm_process import Ended, TrainerError, WarmProcess
 from node.trials.weights import WEIGHTS, weights_size
@@ -94,6 +96,10 @@ class Trainer(Protocol):
 
     async def train(self, job: Job, watcher: Watcher) -> TrialReport:
         """Run and measure one job. Bad endings are outcomes; TrainerError: nothing can be trained here."""
+        ...
+
+    async def smoke(self, job: Job) -> str:
+        """Why a job would not get through a trial, as far as seconds can tell; empty when nothing speaks against it."""
         ...
 
 
@@ -165,6 +171,38 @@ class LocalTrainer:
                 return attempt.report(ending, await self._score_sealed(folder, job, ending))
             finally:
                 await remove(folder)
+
+    async def smoke(self, job: Job) -> str:
+        """Not beside a trial that trains: it would take a core of it, and what it measures would not count."""
+        async with self._device_free:
+            await self._warm.wait_ready()
+            if refusal := await self._examine(job):
+                return refusal
+            try:
+                folder = self._prepare(job)
+            except OSError:
+                return ""  # a full disk says nothing about a change
+            try:
+                return await self._smoke_in(folder, job)
+            finally:
+                await remove(folder)
+
+    async def _smoke_in(self, folder: Path, job: Job) -> str:
+        heard, seconds, train = Heard(), smoke_seconds(job.track.budget_seconds), self._shards / "train.bin"
+        argv = [*self._argv(folder, folder / "train.py"), "--train", str(train), "--seed", str(job.seed)]
+        argv += [*options(job.source, seconds), "--out", str(folder / "scratch")]
+        ended = await self._execute(argv, folder, heard.feed, seconds)
+        weights = folder / "scratch" / WEIGHTS
+        if found := heard.training_problem(ended, weights, seconds):
+            return found
+        answer = self._experiments / "answer.py"
+        with trio.move_on_after(SMOKE_MEASURE_SECONDS):
+            try:
+                asked = SmokeMeasure(self._warm, answer, train, self._vocab_size, self._hardware)
+                return await asked.problem(_encoded(job.source), job.config, weights, self._scratch)
+            except OSError:
+                return ""
+        return f"answering one batch took longer than {SMOKE_MEASURE_SECONDS:g} s"
 
     async def _examine(self, job: Job) -> str:
         """Why this source is not run at all, empty for nearly every one."""
