@@ -18,7 +18,7 @@ from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
 from node.clock import wall_clock
-from node.events import Events, NodeStarted, Preparing, Stopped
+from node.events import Events, NodeStarted, Preparing, ProposalRefused, Stopped
 from node.home import Home, HomeError
 from node.hypothesis import Hypotheses
 from node.journal import Journal
@@ -28,6 +28,8 @@ from node.network import Network, NetworkSettings, ticket_peers
 from node.notebook import Notebook
 from node.peer_lists import load_peer_lists
 from node.private import PrivacyConflict, check_private_option, swarm_key
+from node.proposers.agent_arm import AgentArm, Turn
+from node.proposers.agent_command import AgentCommand
 from node.proposers.auto import Auto, Kind, make_proposer
 from node.proposers.classic import Classic
 from node.proposers.port import Proposer
@@ -76,6 +78,7 @@ class Launch:
     mdns: bool = True
     proposer: Kind = "auto"
     model: str | None = None
+    agent_command: str | None = None
     remote: str | None = None
     train: bool = True
     unsafe: bool = False
@@ -342,9 +345,22 @@ def _settings(launch: Launch) -> NetworkSettings:
 
 def _proposer(launch: Launch, events: Events) -> Proposer:
     try:
-        return make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text))
+        agent = None if launch.agent_command is None else partial(_agent_arm, launch, launch.agent_command, events)
+        return make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text), agent)
     except SwarmError as error:
         raise UsageError(str(error)) from None
+
+
+def _agent_arm(launch: Launch, command: str, events: Events, turn: Turn, other: Proposer) -> Proposer:
+    """The program of this node's person, in front of another proposer."""
+    home = launch.home
+    shown = {"program.md": home.path / "program.md", "NOTES.md": home.results / "NOTES.md"}
+    agent = AgentCommand(command, home.scratch / "agent", shown)
+
+    def count(reason: str) -> None:
+        events.emit(ProposalRefused(stage=agent.name, proposer=agent.name, title="", reason=reason))
+
+    return AgentArm(agent, other, lambda text: events.notice(text, warning=True), count, turn=turn)
 
 
 async def _stop_on_signal(scope: trio.CancelScope, events: Events, screen: Screen) -> None:

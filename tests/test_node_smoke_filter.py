@@ -1,4 +1,4 @@
-"""A changed train.py before it costs a trial: what is tried, who gets a second chance, what is counted; virtual clock."""
+"""A changed train.py before it costs a trial: what is tried, who may repair, what is counted; virtual clock."""
 
 import pytest
 from samples import make_finding

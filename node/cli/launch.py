@@ -75,6 +75,15 @@ class MetricsType(click.ParamType[MetricsAddress]):
         return MetricsAddress(ip, number)
 
 
+class AgentCommandType(click.ParamType[str]):
+    name = "COMMAND"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not str(value).strip() or "\0" in str(value):
+            self.fail("it is empty; give a command of the shell, such as 'sh idea.sh'", param, ctx)
+        return str(value)
+
+
 class TicketType(click.ParamType[Ticket]):
     name = "TICKET"
 
@@ -107,8 +116,12 @@ def node_options(command: F) -> F:
         click.option("--mdns/--no-mdns", default=True, help="Find peers on the local network."),
         click.option("--proposer", type=click.Choice(KINDS), default="auto", show_default=True, metavar="NAME",
                      help="Who has the ideas. auto: a portfolio, with a language model in it if one is configured; "
-                          "classic: without; llm; or one arm alone: " + ", ".join(KINDS[3:]) + "."),
+                          "classic: without; llm; command: the program of --agent-command; or one arm alone: "
+                          + ", ".join(KINDS[3:-1]) + "."),
         click.option("--model", metavar="NAME", envvar="OPENAI_MODEL", help="Language model, for OPENAI_BASE_URL."),
+        click.option("--agent-command", type=AgentCommandType(),
+                     help="A program that has ideas: a coding agent or a script. Run by the shell in a checkout of the "
+                          "best, with your rights; its edit of train.py or config.json is tried."),
         click.option("--remote", metavar="URL", help="Also push the branch to this git remote."),
         click.option("--no-train", is_flag=True, help="Keep records and introduce peers, but do not research."),
         click.option("--unsafe", is_flag=True,
@@ -164,6 +177,7 @@ def _start(
     mdns: bool,
     proposer: Kind,
     model: str | None,
+    agent_command: str | None,
     remote: str | None,
     no_train: bool,
     unsafe: bool,
@@ -189,6 +203,7 @@ def _start(
         mdns=mdns,
         proposer=proposer,
         model=model,
+        agent_command=agent_command,
         remote=remote,
         train=not no_train,
         unsafe=unsafe,
