@@ -18,9 +18,10 @@ from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
 from node.clock import wall_clock
-from node.events import Events, NodeStarted, Preparing, ProposalRefused, Stopped
+from node.events import Events, NodeStarted, Preparing, Stopped
 from node.home import Home, HomeError
 from node.hypothesis import Hypotheses
+from node.ideas import agent_of, check_branch, with_peer_code
 from node.journal import Journal
 from node.metrics_server import MetricsAddress, MetricsServer
 from node.names import friendly_name
@@ -28,8 +29,6 @@ from node.network import Network, NetworkSettings, ticket_peers
 from node.notebook import Notebook
 from node.peer_lists import load_peer_lists
 from node.private import PrivacyConflict, check_private_option, swarm_key
-from node.proposers.agent_arm import AgentArm, Turn
-from node.proposers.agent_command import AgentCommand
 from node.proposers.auto import Auto, Kind, make_proposer
 from node.proposers.classic import Classic
 from node.proposers.port import Proposer
@@ -42,6 +41,7 @@ from node.results.pushing import Pusher
 from node.results.repository import open_results
 from node.room import Room
 from node.sandbox.confinement import Confinement
+from node.sandbox.policy import Backend
 from node.sandbox.probe import probe
 from node.screen import Screen
 from node.smoke_filter import SmokeFilter
@@ -83,6 +83,7 @@ class Launch:
     train: bool = True
     unsafe: bool = False
     early_stop: bool = True
+    peer_code: bool | None = None  # whether peers' changes of train.py are tried; None: where that is safe enough
     ticket_file: Path | None = None
     private: bool = False
     metrics: MetricsAddress | None = None  # where to serve them
@@ -112,6 +113,8 @@ async def _work(launch: Launch, events: Events, settings: NetworkSettings, propo
     identity = load_or_create(launch.home.key)
     hardware = await trio.to_thread.run_sync(detect)
     confinement = replace(await trio.to_thread.run_sync(probe, hardware), unsafe=launch.unsafe)
+    if launch.peer_code and launch.train and confinement.backend is Backend.NONE:
+        raise UsageError("--peer-code needs a sandbox, and none works here: `swarm doctor` says how to get one")
     if launch.ticket is not None:  # a conflict is said before anything is fetched with the ticket
         _swarm_key(launch, BriefId(launch.ticket.brief))
     topic = await _load_topic(launch, events, identity, confinement, settings)
@@ -193,7 +196,9 @@ class Node:
             hypotheses=Hypotheses(
                 self._notebook,
                 track,
-                self._proposer,
+                with_peer_code(
+                    proposer, launch.proposer, launch.peer_code, launch.agent_command, hardware, confinement, events
+                ),
                 Classic(),
                 code_may_change=confinement.code_may_change,
                 smoke_filter=SmokeFilter(self._notebook, events),
@@ -262,6 +267,7 @@ class Node:
 
     async def _research(self, nursery: trio.Nursery) -> str:
         """One worker on one device; a worker more is a trainer more and a `research` more, in the same lab."""
+        check_branch(self._notebook, self._track, self._confinement)
         trainer = make_local_trainer(
             self._topic.brief.corpus,
             self._topic.shards,
@@ -345,22 +351,10 @@ def _settings(launch: Launch) -> NetworkSettings:
 
 def _proposer(launch: Launch, events: Events) -> Proposer:
     try:
-        agent = None if launch.agent_command is None else partial(_agent_arm, launch, launch.agent_command, events)
+        agent = agent_of(launch.agent_command, launch.peer_code, launch.home, events)
         return make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text), agent)
     except SwarmError as error:
         raise UsageError(str(error)) from None
-
-
-def _agent_arm(launch: Launch, command: str, events: Events, turn: Turn, other: Proposer) -> Proposer:
-    """The program of this node's person, in front of another proposer."""
-    home = launch.home
-    shown = {"program.md": home.path / "program.md", "NOTES.md": home.results / "NOTES.md"}
-    agent = AgentCommand(command, home.scratch / "agent", shown)
-
-    def count(reason: str) -> None:
-        events.emit(ProposalRefused(stage=agent.name, proposer=agent.name, title="", reason=reason))
-
-    return AgentArm(agent, other, lambda text: events.notice(text, warning=True), count, turn=turn)
 
 
 async def _stop_on_signal(scope: trio.CancelScope, events: Events, screen: Screen) -> None:

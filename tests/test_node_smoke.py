@@ -70,6 +70,7 @@ CHANGES = {
     "other line ends": SOURCE.replace("\n", "\r\n"),
     "no line end at the end": SOURCE.rstrip("\n"),
     "nothing": "",
+    "what it may not see": "open('/etc/passwd').read()\n" + SOURCE,
 }
 
 
@@ -152,6 +153,11 @@ def test_behaving_well_only_while_it_is_tried_gains_nothing(gathered):
     assert gathered[0]["honest only in a smoke run"] == ""
     trial = gathered[1]["honest only in a smoke run"].trial
     assert (trial.outcome, trial.val_bpb) == (Outcome.CRASHED, None)
+
+
+@pytest.mark.skipif(FOUND.backend is Backend.NONE, reason="no sandbox works here")
+def test_the_sandbox_holds_a_smoke_run_as_it_holds_a_trial(gathered):
+    assert "PermissionError" in gathered[0]["what it may not see"]
 
 
 def test_nothing_stays_behind(gathered):

@@ -18,6 +18,7 @@ import trio
 
 from node.proposers.checkout import Edited, make_checkout, read_checkout
 from node.proposers.edits import EditRefused, check_source
+from node.proposers.peer_code import carries_peer_code
 from node.proposers.port import Failure, ProposerFailed, Request, build_proposal, is_new, plain_line
 from node.results.git import ResultsError
 from node.trials.folders import remove
@@ -83,6 +84,8 @@ class AgentCommand:
 
     async def propose(self, request: Request) -> Proposal:
         """Its edit as a proposal, or ProposerFailed with the reason; its folder is gone afterwards."""
+        if carries_peer_code(request.parent.finding.proposal, request.brief.source_sha256, request.known.get):
+            raise _failed(Failure.REFUSED, "is not shown a train.py that has a peer's code in it: it has your rights")
         if not self._cleaned:
             await remove(self._scratch)  # of a node that was killed
             self._cleaned = True
