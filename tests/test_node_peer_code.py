@@ -64,6 +64,13 @@ async def test_their_change_and_ours_together(taker):
     assert proposal.source == BOTH
 
 
+async def test_of_two_that_lead_alike_the_smaller_change_is_tried_first(taker):
+    longer = entry(7, 2.0, author=PEER, source=LOUDER)
+    shorter = entry(8, 2.0001, author=PEER, source=WIDER)
+    asked = request([base()], inspirations=[longer, shorter])
+    assert (await taker[0].propose(asked)).source == WIDER
+
+
 async def test_where_both_changed_the_same_line_a_leader_takes_the_place_of_ours(taker):
     theirs = entry(7, 2.0, author=PEER, source=WIDER, depth=4)
     ours = entry(1, 2.3, source=WIDEST, norm="rmsnorm")

@@ -22,6 +22,7 @@ from node.proposers.port import Proposer, Request, build_proposal, is_new
 from node.proposers.source_rules import canonical_source
 from swarm.finding import Proposal
 from swarm.ledger import Entry
+from swarm.simplicity import source_tokens
 from swarm.space import changes
 from swarm.words import BriefError, Config, Decision, FindingId, Operator, Outcome, PeerId, Standing, short
 
@@ -54,18 +55,19 @@ class PeerCode:
         return await self._other.propose(request)
 
     def _worth_taking(self, request: Request) -> list[Entry]:
-        """Peers' findings whose code has not been looked at from where we stand; news that leads first."""
+        """Peers' findings whose code has not been looked at from where we stand: leaders first, of equals the simplest."""
         ours = request.parent.finding.proposal.source_sha256
         news = {e.id for e in request.inspirations}
-        found: list[tuple[bool, float, Entry]] = []
+        found: list[tuple[bool, int, int, Entry]] = []
         for entry in request.known.values():
             if not self._is_candidate(request, entry, ours):
                 continue
             leads = _leads(request, entry)
             chance = 1.0 if leads and entry.id in news else LEADING if leads else KEPT
             if random.Random(f"{request.seed}/{request.number}/{entry.id}").random() < chance:
-                found.append((not leads, entry.val_bpb or 0.0, entry))
-        return [entry for _, _, entry in sorted(found, key=lambda one: (one[0], one[1], one[2].id))]
+                equal = round((entry.val_bpb or 0.0) / request.noise_sd)
+                found.append((not leads, equal, source_tokens(entry.finding.proposal.source or ""), entry))
+        return [one[3] for one in sorted(found, key=lambda one: (*one[:3], one[3].id))]
 
     def _is_candidate(self, request: Request, entry: Entry, ours: str) -> bool:
         proposal = entry.finding.proposal
