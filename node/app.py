@@ -188,7 +188,10 @@ class Node:
         self._proposer = proposer
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         room = Room(home.path, events)
-        helm = Helm.take(home, topic.brief_id, topic.brief, events)
+        ideas = with_peer_code(
+            proposer, launch.proposer, launch.peer_code, launch.agent_command, hardware, confinement, events
+        )
+        self._tries_peer_code = launch.train and ideas is not proposer
         self._lab = Lab(
             name=self._name,
             track=track,
@@ -196,9 +199,7 @@ class Node:
             hypotheses=Hypotheses(
                 self._notebook,
                 track,
-                with_peer_code(
-                    proposer, launch.proposer, launch.peer_code, launch.agent_command, hardware, confinement, events
-                ),
+                ideas,
                 Classic(),
                 code_may_change=confinement.code_may_change,
                 smoke_filter=SmokeFilter(self._notebook, events),
@@ -294,7 +295,7 @@ class Node:
             brief_id=self._topic.brief_id,
             hardware_class=self._hardware.hardware_class,
             hardware=self._hardware.description,
-            sandbox=self._confinement.describe(),
+            sandbox=self._confinement.describe() + ("; peers' code is tried, too" if self._tries_peer_code else ""),
             budget_s=self._track.budget_seconds,
             proposer=self._proposer.name if self._launch.train else "none",
             home=str(home.path),

@@ -134,6 +134,15 @@ async def test_a_peer_whose_code_never_helps_costs_a_few_trials_and_no_more(take
     assert taken == TRIES
 
 
+async def test_many_names_that_all_claim_to_lead_get_every_second_idea_at_most(taker):
+    had = []
+    for number in range(2, 12):
+        author = f"12D3KooW{number}"
+        theirs = entry(number, 1.0, author=author, source=TRAIN.replace("64", str(64 + number)))
+        had.append((await taker[0].propose(news(theirs, base(), number=number))).source is not None)
+    assert had == [True, False] * 5
+
+
 async def test_one_whose_code_was_kept_here_is_trusted_with_more(taker):
     ours = base()
     first = entry(30, 2.0, author=PEER, source=WIDER)

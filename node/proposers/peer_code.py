@@ -28,6 +28,7 @@ from swarm.words import BriefError, Config, Decision, FindingId, Operator, Outco
 
 LEADING, KEPT = 0.5, 0.1  # how often an idea takes code that is ahead of us, or that only helped its author; guess
 TRIES = 3  # of one author's code until something of it was kept here, and as many again after each that was; guess
+LOOKED_AT = 4  # findings for one idea, at most; each takes a tenth of a second
 CLEAN_SECONDS = 10.0
 _COMMAND = [sys.executable, "-I", "-S", str(Path(peer_text.__file__).resolve())]
 Refused = Callable[[str, str], None]  # takes which finding, and why its code is not tried
@@ -41,6 +42,7 @@ class PeerCode:
         self._other, self._refused = other, refused
         self._seen: set[tuple[FindingId, str]] = set()  # finding and the source of ours it was to be put on
         self._tries: Counter[PeerId] = Counter()
+        self._just_took = False  # never twice in a row: many names that all claim to lead must not end our own research
 
     @property
     def name(self) -> str:
@@ -48,14 +50,16 @@ class PeerCode:
         return self._other.name
 
     async def propose(self, request: Request) -> Proposal:
-        if request.failed is None:
-            for entry in self._worth_taking(request):
+        if request.failed is None and not self._just_took:
+            for entry in self._worth_taking(request)[:LOOKED_AT]:
                 if (proposal := await self._crossed(request, entry)) is not None:
+                    self._just_took = True
                     return proposal
+        self._just_took = False
         return await self._other.propose(request)
 
     def _worth_taking(self, request: Request) -> list[Entry]:
-        """Peers' findings whose code has not been looked at from where we stand: leaders first, of equals the simplest."""
+        """Peers' code that has not been looked at from where we stand: leaders first, of equals the simplest."""
         ours = request.parent.finding.proposal.source_sha256
         news = {e.id for e in request.inspirations}
         found: list[tuple[bool, int, int, Entry]] = []
