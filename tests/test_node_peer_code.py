@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 from proposer_requests import BRIEF, ME, OTHER_TRACK, PEER, TRAIN, entry, request
-from small_lab import HARDWARE, HELD, ClassicNow
+from samples import make_finding
+from small_lab import BRIEF as LAB_BRIEF
+from small_lab import HARDWARE, HELD, ClassicNow, PeerLog, SurfaceTrainer, make_world
 
 from node.events import Events
 from node.ideas import with_peer_code
@@ -17,10 +19,12 @@ from node.proposers.merging import merged
 from node.proposers.peer_code import TRIES, PeerCode, carries_peer_code
 from node.proposers.peer_text import Refused, without_words
 from node.proposers.port import ProposerFailed
+from node.research import research
 from node.sandbox.confinement import unconfined
 from node.sandbox.policy import Backend, takes_peer_code
 from node.sandbox.spec import limits_for
 from swarm.brief import source_sha256
+from swarm.finding import encode_finding
 from swarm.space import changes
 from swarm.words import Operator, Standing
 
@@ -313,3 +317,26 @@ async def test_a_program_with_our_rights_is_not_shown_a_peers_code(taker, tmp_pa
     with trio.fail_after(10), pytest.raises(ProposerFailed, match="has a peer's code in it"):
         await agent.propose(request([ours, crossed], parent=crossed))
     assert not (tmp_path / "ran").exists()
+
+
+async def test_in_the_loop_it_is_tried_in_a_smoke_run_then_measured_and_recorded(tmp_path):
+    """On the real clock: git and the parser are processes."""
+    said: list[str] = []
+    taker = PeerCode(ClassicNow(), lambda finding, reason: said.append(reason))
+    world = make_world(tmp_path, taker, experiments=6, trainer=SurfaceTrainer(seconds=0.05))
+    theirs = make_finding(LAB_BRIEF, 1, 1.2)
+    code = WIDER.partition("\n\n")[2]  # its first string would be a peer's words here
+    source = {"source": code, "source_sha256": source_sha256(code)}
+    proposal = theirs.proposal.model_copy(update=source)
+    record = PeerLog().sign(encode_finding(theirs.model_copy(update={"proposal": proposal})))
+    world.trainer.on_begin = lambda number: world.notebook.receive(record) if number == 2 else None
+    with trio.fail_after(60):
+        await research(world.lab, world.trainer)
+    crossed = [f for f in world.findings if f.proposal.source is not None]
+    assert said == []
+    assert crossed
+    assert crossed[0].proposal.operator is Operator.COMBINE
+    assert crossed[0].proposal.source == code
+    assert crossed[0].proposal.inspirations[-1] == record.id
+    assert [job.source for job in world.trainer.smoked] == [code], "once: then it has run here"
+    world.close()
