@@ -323,7 +323,11 @@ async def test_in_the_loop_it_is_tried_in_a_smoke_run_then_measured_and_recorded
     """On the real clock: git and the parser are processes."""
     said: list[str] = []
     taker = PeerCode(ClassicNow(), lambda finding, reason: said.append(reason))
-    world = make_world(tmp_path, taker, experiments=6, trainer=SurfaceTrainer(seconds=0.05))
+
+    def enough(_: int) -> str | None:
+        return "tried" if any(f.proposal.source is not None for f in world.findings) else None
+
+    world = make_world(tmp_path, taker, trainer=SurfaceTrainer(seconds=0.2), reason_to_stop=enough)
     theirs = make_finding(LAB_BRIEF, 1, 1.2)
     code = WIDER.partition("\n\n")[2]  # its first string would be a peer's words here
     source = {"source": code, "source_sha256": source_sha256(code)}

@@ -18,6 +18,7 @@ from node.proposers import peer_text
 from node.proposers.credit import improvement
 from node.proposers.edits import EditRefused, check_source
 from node.proposers.merging import merged
+from node.proposers.moves import mutate
 from node.proposers.port import Proposer, Request, build_proposal, is_new
 from node.proposers.source_rules import canonical_source
 from swarm.finding import Proposal
@@ -89,6 +90,8 @@ class PeerCode:
         self._seen.add((entry.id, request.parent.finding.proposal.source_sha256))
         try:
             source, config = await self._joined(request, entry)
+            if source != request.parent_source and not is_new(request, config, source):
+                config = mutate(request, config, random.Random(f"{request.seed}/{entry.id}"), 1)  # theirs, and one step
             if not is_new(request, config, source):
                 return None
             await check_source(source)
