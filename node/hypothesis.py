@@ -10,8 +10,8 @@ from node.events import Events
 from node.notebook import Notebook
 from node.proposers.port import MAX_RATIONALE_CHARS, MAX_TITLE_CHARS, Proposer, Request
 from node.proposers.steering import Steering
-from node.steering import Helm
 from node.smoke_filter import Smoke, SmokeFilter
+from node.steering import Helm
 from swarm.brief import Brief
 from swarm.finding import Proposal, Track
 from swarm.ledger import Entry

@@ -137,6 +137,8 @@ def early_stop(lab: Lab, run: Run) -> StopRule | None:
     if not lab.stops_early or run.side is not Side.CANDIDATE or run.turn > 1:
         return None
     return rule_for(lab.notebook.ledger, lab.notebook.me, lab.track, run.proposal)
+
+
 async def smoke(lab: Lab, trainer: Trainer, proposal: Proposal) -> str:
     """Why a proposal is not worth a trial, as far as seconds can tell; empty when nothing speaks against it."""
     return await trainer.smoke(

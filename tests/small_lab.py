@@ -24,8 +24,8 @@ from node.research import Lab
 from node.sandbox.confinement import unconfined
 from node.sandbox.policy import Backend
 from node.sandbox.spec import limits_for
-from node.steering import Helm
 from node.smoke_filter import SmokeFilter
+from node.steering import Helm
 from node.trials.hardware import Hardware
 from node.trials.trainer import Job, TrialReport, Watcher
 from swarm.brief import Brief, brief_id, encode_brief
@@ -201,13 +201,13 @@ def make_world(
         name="tester",
         track=TRACK,
         notebook=notebook,
-        hypotheses=Hypotheses(notebook, TRACK, chosen, stand_in or ClassicNow(), helm=helm),  # type: ignore[arg-type]
         hypotheses=Hypotheses(
             notebook,
             TRACK,
             chosen,  # type: ignore[arg-type]
             stand_in or ClassicNow(),  # type: ignore[arg-type]
             smoke_filter=SmokeFilter(notebook, events),
+            helm=helm,
         ),
         recorder=recorder(notebook, events),
         room=PLENTY,

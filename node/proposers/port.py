@@ -45,7 +45,6 @@ class Request:
     standings: Mapping[FindingId, Standing] = field(default_factory=dict[FindingId, Standing])
     # ^ of peers' findings on this track; one that is not there is claimed
     steering: Steering = field(default_factory=Steering)  # what the node's owner fixes and rules out
-    failure: str | None = None  # why the previous version of this idea did not run; used from the smoke run on
     failure: str | None = None  # why `failed` did not run: text of a smoke run's end, data, several lines
     failed: Proposal | None = None  # the previous version of this idea; whoever made it has one chance to repair it
 
