@@ -22,6 +22,7 @@ from node.clock import wall_clock
 from node.events import Events, NodeStarted, Preparing, Stopped
 from node.home import Home, HomeError
 from node.hypothesis import Hypotheses
+from node.ideas import agent_of, check_branch, with_peer_code
 from node.journal import Journal
 from node.metrics_server import MetricsAddress, MetricsServer
 from node.names import friendly_name
@@ -41,8 +42,10 @@ from node.results.pushing import Pusher
 from node.results.repository import open_results
 from node.room import Room
 from node.sandbox.confinement import Confinement
+from node.sandbox.policy import Backend
 from node.sandbox.probe import probe
 from node.screen import Screen
+from node.smoke_filter import SmokeFilter
 from node.state import StateFile
 from node.steering import Helm
 from node.text import clean
@@ -76,10 +79,12 @@ class Launch:
     mdns: bool = True
     proposer: Kind = "auto"
     model: str | None = None
+    agent_command: str | None = None
     remote: str | None = None
     train: bool = True
     unsafe: bool = False
     early_stop: bool = True
+    peer_code: bool | None = None  # whether peers' changes of train.py are tried; None: where that is safe enough
     ticket_file: Path | None = None
     private: bool = False
     metrics: MetricsAddress | None = None  # where to serve them
@@ -109,6 +114,8 @@ async def _work(launch: Launch, events: Events, settings: NetworkSettings, propo
     identity = load_or_create(launch.home.key)
     hardware = await trio.to_thread.run_sync(detect)
     confinement = replace(await trio.to_thread.run_sync(probe, hardware), unsafe=launch.unsafe)
+    if launch.peer_code and launch.train and confinement.backend is Backend.NONE:
+        raise UsageError("--peer-code needs a sandbox, and none works here: `swarm doctor` says how to get one")
     if launch.ticket is not None:  # a conflict is said before anything is fetched with the ticket
         _swarm_key(launch, BriefId(launch.ticket.brief))
     topic = await _load_topic(launch, events, identity, confinement, settings)
@@ -186,6 +193,10 @@ class Node:
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         room = Room(home.path, events)
         helm = Helm.take(home, topic.brief_id, topic.brief, events)
+        ideas = with_peer_code(
+            proposer, launch.proposer, launch.peer_code, launch.agent_command, hardware, confinement, events
+        )
+        self._tries_peer_code = launch.train and ideas is not proposer
         self._lab = Lab(
             name=self._name,
             track=track,
@@ -193,10 +204,11 @@ class Node:
             hypotheses=Hypotheses(
                 self._notebook,
                 track,
-                self._proposer,
+                ideas,
                 Classic(),
                 code_may_change=confinement.code_may_change,
                 claims=self._claims,
+                smoke_filter=SmokeFilter(self._notebook, events),
                 helm=helm,
             ),
             recorder=Recorder(self._notebook, self._results, room, events, helm),
@@ -263,6 +275,7 @@ class Node:
 
     async def _research(self, nursery: trio.Nursery) -> str:
         """One worker on one device; a worker more is a trainer more and a `research` more, in the same lab."""
+        check_branch(self._notebook, self._track, self._confinement)
         trainer = make_local_trainer(
             self._topic.brief.corpus,
             self._topic.shards,
@@ -289,7 +302,7 @@ class Node:
             brief_id=self._topic.brief_id,
             hardware_class=self._hardware.hardware_class,
             hardware=self._hardware.description,
-            sandbox=self._confinement.describe(),
+            sandbox=self._confinement.describe() + ("; peers' code is tried, too" if self._tries_peer_code else ""),
             budget_s=self._track.budget_seconds,
             proposer=self._proposer.name if self._launch.train else "none",
             home=str(home.path),
@@ -346,7 +359,8 @@ def _settings(launch: Launch) -> NetworkSettings:
 
 def _proposer(launch: Launch, events: Events) -> Proposer:
     try:
-        return make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text))
+        agent = agent_of(launch.agent_command, launch.peer_code, launch.home, events)
+        return make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text), agent)
     except SwarmError as error:
         raise UsageError(str(error)) from None
 

@@ -123,6 +123,17 @@ class FindingReceived(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRefused(Event):
+    """An idea that costs no trial. `sent_back`: who had it is told why, once."""
+
+    stage: str  # smoke, command or merge: where it failed
+    proposer: str
+    title: str
+    reason: str
+    sent_back: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeersChanged(Event):
     peers: tuple[str, ...]
 

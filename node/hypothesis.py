@@ -7,9 +7,11 @@ quick stand-in serves this one. What a good proposal is belongs to the proposers
 import trio
 
 from node.claims import Claims
+from node.events import Events
 from node.notebook import Notebook
 from node.proposers.port import MAX_RATIONALE_CHARS, MAX_TITLE_CHARS, Proposer, Request
 from node.proposers.steering import Steering
+from node.smoke_filter import Smoke, SmokeFilter
 from node.steering import Helm
 from node.tried import Tried
 from swarm.brief import Brief
@@ -20,6 +22,7 @@ from swarm.space import changes, describe_changes
 from swarm.words import BriefError, Operator, Outcome
 
 MAX_STANDINGS = 1000  # peers' findings, the newest: more than a model-based arm learns from
+MAX_REFUSED = 3  # proposals of one trial that a smoke run drops; a stand-in's train.py runs here already
 PATIENCE_SECONDS = 2.0  # how long a trial waits for a hypothesis that is being made; a guess
 
 
@@ -37,6 +40,7 @@ class Hypotheses:
         code_may_change: bool = True,
         helm: Helm | None = None,
         claims: Claims | None = None,
+        smoke_filter: SmokeFilter | None = None,
     ) -> None:
         self._notebook = notebook
         self._track = track
@@ -47,6 +51,7 @@ class Hypotheses:
         self._helm = helm
         self.claims = claims or Claims(notebook, track)
         self._tried_by_anybody = Tried(notebook.brief)
+        self._filter = smoke_filter or SmokeFilter(notebook, Events())
         self._ready: Proposal | None = None
         self._told: tuple[Entry, ...] = ()  # peers' findings that were drained for the ready one
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
@@ -61,7 +66,8 @@ class Hypotheses:
         self._asking, self._answered = True, trio.Event()
         inspirations = self._notebook.drain(self._max_inspirations)
         try:
-            self._ready = await self._proposer.propose(self._request(best, inspirations))
+            request = self._filter.request(self._request(best, inspirations))
+            self._ready = self._filter.answered(request, await self._proposer.propose(request))
             self._told = inspirations
             self.claims.claim(self._ready)
         except BaseException:
@@ -71,17 +77,26 @@ class Hypotheses:
             self._asking = False
             self._answered.set()
 
-    async def take(self) -> Proposal:
-        """The next proposal: the baseline first, then the prepared one, or a quick stand-in when that is late."""
-        proposal = await self._take()
+    async def take(self, smoke: Smoke | None = None) -> Proposal:
+        """The next proposal: the baseline first, then the prepared one, or a quick stand-in when that is late.
+
+        `smoke` tries a changed train.py for seconds; a stand-in takes the place of one that does not pass.
+        """
+        proposal, told = await self._take()
+        for _ in range(MAX_REFUSED):
+            if smoke is None or await self._filter.passes(proposal, smoke):
+                break
+            self._notebook.put_back(told)  # nobody has used them
+            proposal, told = await self._take()
         self._taken |= {proposal.key, self._canonical_key(proposal)}
         self.claims.begin(proposal)
         return proposal if self._helm is None or proposal.parent is None else remarked(proposal, self._helm.remark())
 
-    async def _take(self) -> Proposal:
+    async def _take(self) -> tuple[Proposal, tuple[Entry, ...]]:
+        """A proposal, and the peers' findings that were drained for it."""
         best = self._best()
         if best is None:
-            return baseline(self._notebook.brief)
+            return baseline(self._notebook.brief), ()
         if self._asking:
             with trio.move_on_after(PATIENCE_SECONDS):
                 await self._answered.wait()
@@ -92,9 +107,9 @@ class Hypotheses:
             proposal = self._permitted(proposal)
         if proposal is None or self._is_tried(proposal) or self.claims.is_lost(proposal):
             self._notebook.put_back(told)  # nobody has used them
-            inspirations = self._notebook.drain(self._max_inspirations)
-            proposal = await self._stand_in.propose(self._request(best, inspirations))
-        return self._permitted(proposal)
+            told = self._notebook.drain(self._max_inspirations)
+            proposal = await self._stand_in.propose(self._request(best, told))
+        return self._permitted(proposal), told
 
     def _permitted(self, proposal: Proposal) -> Proposal:
         """Where nothing holds a script, a proposal is its config; it is tried with the brief's own train.py. What the
@@ -119,7 +134,8 @@ class Hypotheses:
         return proposal.model_copy(update={"config": config, "title": title})
 
     def _tried(self) -> frozenset[str]:
-        return self._tried_by_anybody.keys(self._notebook.ledger.entries(track=self._track)) | self._taken
+        anybody = self._tried_by_anybody.keys(self._notebook.ledger.entries(track=self._track))
+        return anybody | self._taken | self._filter.dropped
 
     def _is_tried(self, proposal: Proposal) -> bool:
         return not self._tried().isdisjoint({proposal.key, self._canonical_key(proposal)})

@@ -54,6 +54,7 @@ class _Collected(Collector):
         yield from _gauge("swarm_network_written_timestamp_seconds", "When the network's counters were written.",
                           _unix(network.get("written_at")))  # fmt: skip
         yield from _traffic(_of(network, "traffic", "totals"))
+        yield from _refused(state.get("refused_proposals"))
         yield from _events(network.get("counters"))
 
 
@@ -68,6 +69,16 @@ def _traffic(totals: object) -> Iterator[Metric]:
                 if number is not None:
                     metric.add_metric([kind, direction], number)
         yield metric
+
+
+def _refused(stages: object) -> Iterator[Metric]:
+    metric = CounterMetricFamily(
+        "swarm_proposals_refused", "Ideas that cost no trial, by where they failed.", labels=["stage"]
+    )
+    for stage, value in _items(stages):
+        if (number := _number(value)) is not None:
+            metric.add_metric([stage], number)
+    yield metric
 
 
 def _events(counters: object) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ trial trains, a trainer trains, results and notebook record, and gossip shares w
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -63,7 +64,7 @@ async def research(lab: Lab, trainer: Trainer) -> str:
     async with trio.open_nursery() as nursery:
         while (reason := lab.reason_to_stop(lab.experiments)) is None:
             await lab.replays.do_waiting(trainer)  # that a person has asked for
-            proposal = await lab.hypotheses.take()  # the baseline first
+            proposal = await lab.hypotheses.take(partial(smoke, lab, trainer))  # the baseline first
             nursery.start_soon(lab.hypotheses.prepare)  # drain and hypothesize, while this one trains
             check_baseline(lab, await experiment(lab, trainer, proposal))
         nursery.cancel_scope.cancel()  # a hypothesis nobody will test
@@ -138,6 +139,18 @@ def early_stop(lab: Lab, run: Run) -> StopRule | None:
     if not lab.stops_early or run.side is not Side.CANDIDATE or run.turn > 1:
         return None
     return rule_for(lab.notebook.ledger, lab.notebook.me, lab.track, run.proposal)
+
+
+async def smoke(lab: Lab, trainer: Trainer, proposal: Proposal) -> str:
+    """Why a proposal is not worth a trial, as far as seconds can tell; empty when nothing speaks against it."""
+    return await trainer.smoke(
+        Job(
+            source=proposal.source if proposal.source is not None else lab.notebook.brief.source,
+            config=dict(proposal.config),
+            seed=0,
+            track=lab.track,
+        )
+    )
 
 
 def milestone_below(lab: Lab) -> float:

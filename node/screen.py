@@ -24,6 +24,7 @@ from node.events import (
     Notice,
     PeersChanged,
     Preparing,
+    ProposalRefused,
     Steered,
     Stopped,
     TrialProgress,
@@ -122,6 +123,10 @@ def describe(event: Event) -> str | None:
             )
         case FindingRecorded():
             return f"#{event.number} {finding_result(event)}; best {_bpb(event.best_val_bpb)}"
+        case ProposalRefused():
+            back = "; it goes back once" if event.sent_back else ""
+            title = f": {event.title}" if event.title else ""
+            return f"not tried ({event.stage}, {event.proposer}{title}): {event.reason}{back}"
         case FindingReceived():
             return f"peer {event.name or short(event.peer)} #{event.number} {event.title}: {_bpb(event.val_bpb)}"
         case Steered():
@@ -238,7 +243,7 @@ class LiveScreen:
             case FindingRecorded():
                 self._best, self._trial = event.best_val_bpb, None
                 self._print(stamped(event, finding_line(event)))
-            case FindingReceived():
+            case FindingReceived() | ProposalRefused():
                 self._print(stamped(event, Text(describe(event) or "", style="cyan")))
             case Notice():
                 self._print(stamped(event, Text(event.text, style="yellow" if event.warning else "dim")))

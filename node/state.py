@@ -17,6 +17,7 @@ from node.events import (
     Listening,
     NodeStarted,
     PeersChanged,
+    ProposalRefused,
     Stopped,
     TrialProgress,
     TrialStarted,
@@ -95,12 +96,16 @@ class StateFile:
                     "proposer": event.proposer,
                     "started_at": event.at,
                     "peers": [],
+                    "refused_proposals": {},
                     "current": None,
                 }
             case Listening():
                 self._state |= {"addresses": list(event.addresses), "ticket": event.ticket, "port": event.port}
             case PeersChanged():
                 self._state["peers"] = list(event.peers)
+            case ProposalRefused():
+                counted: dict[str, int] = self._state.get("refused_proposals", {})
+                self._state["refused_proposals"] = counted | {event.stage: counted.get(event.stage, 0) + 1}
             case TrialStarted():
                 self._share.trial_begins()
                 self._state["current"] = {"number": event.number, "title": event.title, "started_at": event.at}

@@ -144,6 +144,7 @@ def status(archive: Archive) -> Json:
         "early_stop": saved_json(archive.ledger.entries(author=archive.me, track=track)) if track else None,
         "steering": _steering(archive),
         "arms": arms_json(archive.ledger, track, archive.me) if track else [],
+        "refused_proposals": state.get("refused_proposals", {}),
         "drift": _drift(archive),
         "peers": state.get("peers", []) if running else [],
         "addresses": state.get("addresses", []),

@@ -24,6 +24,7 @@ from node.research import Lab
 from node.sandbox.confinement import unconfined
 from node.sandbox.policy import Backend
 from node.sandbox.spec import limits_for
+from node.smoke_filter import SmokeFilter
 from node.steering import Helm
 from node.trials.hardware import Hardware
 from node.trials.trainer import Job, TrialReport, Watcher
@@ -82,9 +83,16 @@ class SurfaceTrainer:
     begins: list[float] = field(default_factory=list[float])
     ends: list[float] = field(default_factory=list[float])
     on_begin: Callable[[int], None] = lambda _: None  # is given the number of the job, from 1
+    broken: Callable[[str], str] = lambda _: ""  # what a smoke run says to a source
+    smoked: list[Job] = field(default_factory=list[Job])
 
     async def run(self) -> None:
         await trio.sleep_forever()
+
+    async def smoke(self, job: Job) -> str:
+        self.smoked.append(job)
+        await trio.sleep(1.0)
+        return self.broken(job.source)
 
     async def train(self, job: Job, watcher: Watcher) -> TrialReport:
         self.jobs.append(job)
@@ -193,7 +201,14 @@ def make_world(
         name="tester",
         track=TRACK,
         notebook=notebook,
-        hypotheses=Hypotheses(notebook, TRACK, chosen, stand_in or ClassicNow(), helm=helm),  # type: ignore[arg-type]
+        hypotheses=Hypotheses(
+            notebook,
+            TRACK,
+            chosen,  # type: ignore[arg-type]
+            stand_in or ClassicNow(),  # type: ignore[arg-type]
+            smoke_filter=SmokeFilter(notebook, events),
+            helm=helm,
+        ),
         recorder=recorder(notebook, events),
         room=PLENTY,
         events=events,

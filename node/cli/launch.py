@@ -75,6 +75,15 @@ class MetricsType(click.ParamType[MetricsAddress]):
         return MetricsAddress(ip, number)
 
 
+class AgentCommandType(click.ParamType[str]):
+    name = "COMMAND"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not str(value).strip() or "\0" in str(value):
+            self.fail("it is empty; give a command of the shell, such as 'sh idea.sh'", param, ctx)
+        return str(value)
+
+
 class TicketType(click.ParamType[Ticket]):
     name = "TICKET"
 
@@ -107,14 +116,20 @@ def node_options(command: F) -> F:
         click.option("--mdns/--no-mdns", default=True, help="Find peers on the local network."),
         click.option("--proposer", type=click.Choice(KINDS), default="auto", show_default=True, metavar="NAME",
                      help="Who has the ideas. auto: a portfolio, with a language model in it if one is configured; "
-                          "classic: without; llm; or one arm alone: " + ", ".join(KINDS[3:]) + "."),
+                          "classic: without; llm; command: the program of --agent-command; or one arm alone: "
+                          + ", ".join(KINDS[3:-1]) + "."),
         click.option("--model", metavar="NAME", envvar="OPENAI_MODEL", help="Language model, for OPENAI_BASE_URL."),
+        click.option("--agent-command", type=AgentCommandType(),
+                     help="A program that has ideas: a coding agent or a script. Run by the shell in a checkout of the "
+                          "best, with your rights; its edit of train.py or config.json is tried."),
         click.option("--remote", metavar="URL", help="Also push the branch to this git remote."),
         click.option("--no-train", is_flag=True, help="Keep records and introduce peers, but do not research."),
         click.option("--unsafe", is_flag=True,
                      help="Where no sandbox works: run code that the language model wrote all the same."),
         click.option("--early-stop/--no-early-stop", default=True,
                      help="Give a trial up when its loss curve is hopeless against the best."),
+        click.option("--peer-code/--no-peer-code", default=None,
+                     help="Try peers' changes of train.py, in the sandbox; by default on a CPU where one works."),
         click.option("--ticket-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
                      help="Also write the ticket to a file."),
         click.option("--private", is_flag=True,
@@ -164,10 +179,12 @@ def _start(
     mdns: bool,
     proposer: Kind,
     model: str | None,
+    agent_command: str | None,
     remote: str | None,
     no_train: bool,
     unsafe: bool,
     early_stop: bool,
+    peer_code: bool | None,
     ticket_file: Path | None,
     private: bool,
     metrics: MetricsAddress | None,
@@ -189,10 +206,12 @@ def _start(
         mdns=mdns,
         proposer=proposer,
         model=model,
+        agent_command=agent_command,
         remote=remote,
         train=not no_train,
         unsafe=unsafe,
         early_stop=early_stop,
+        peer_code=peer_code,
         ticket_file=ticket_file,
         private=private,
         metrics=metrics,

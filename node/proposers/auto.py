@@ -5,22 +5,24 @@ raises ProposerFailed: a dead or babbling endpoint costs an idea's origin, never
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal, get_args
 
 import trio
 
 from node.proposers.arms import ARMS
 from node.proposers.availability import Availability, Check, Say
-from node.proposers.classic import Classic, is_turn_of_llm
+from node.proposers.classic import Classic, is_turn_of, is_turn_of_llm
 from node.proposers.cma_es import CmaEs
 from node.proposers.port import Failure, Proposer, ProposerFailed, Request
 from swarm.finding import Proposal
 from swarm.words import SwarmError
 
-Kind = Literal["auto", "classic", "llm", "random", "local", "tpe", "cmaes", "crossover", "ablate"]
+Kind = Literal["auto", "classic", "llm", "random", "local", "tpe", "cmaes", "crossover", "ablate", "command"]
 KINDS: tuple[str, ...] = get_args(Kind)
 Turn = Callable[[Request], bool]  # whether this idea is the model's
 
+COMMAND = "command"  # the arm that is a program of this node's person
 ANSWER_SECONDS = 90.0  # the longest a model may think; guess: a local 30 B model writes its answer in a minute
 ANSWER_SHARE = 0.8  # of a trial's budget, if that is shorter: an idea later than the running trial idles the machine
 
@@ -71,15 +73,29 @@ class Auto:
         raise ProposerFailed(Failure.TIMED_OUT, f"{self._llm.name} gave no answer within {seconds:.0f} s")
 
 
-def make_proposer(kind: Kind, model: str | None, env: Mapping[str, str], say: Say) -> Proposer:
+def make_proposer(
+    kind: Kind,
+    model: str | None,
+    env: Mapping[str, str],
+    say: Say,
+    agent: Callable[[Turn, Proposer], Proposer] | None = None,
+) -> Proposer:
     """The proposer of a kind. `env` is the environment, `say` hears what people should know.
 
+    `agent` puts the agent command in front of another proposer, if there is one.
     Raises SwarmError, a usage error, for kind llm without an endpoint and for an endpoint that is none.
     """
+    if agent is None and kind == "command":
+        raise SwarmError("--proposer command needs --agent-command, the program that is to have the ideas")
+    if agent is not None and kind not in ("auto", "command"):
+        raise SwarmError(f"--agent-command goes with --proposer auto or command, not with {kind}")
+    if kind == "command" and agent is not None:
+        return agent(lambda _: True, Classic())
     if kind == "classic":
         return Classic()
     if kind not in ("auto", "llm"):
         return _one_arm(kind)
+    classic = Classic() if agent is None else agent(partial(is_turn_of, COMMAND), Classic())
     from node.proposers.llm import LanguageModel, endpoint_from  # openai takes half a second to import
 
     endpoint = endpoint_from(model, env)
@@ -87,13 +103,13 @@ def make_proposer(kind: Kind, model: str | None, env: Mapping[str, str], say: Sa
         asked = LanguageModel(endpoint)
         if kind == "llm":
             return Auto(asked, Classic(), say, check=asked.check)
-        return Auto(asked, Classic(), say, turn=is_turn_of_llm, check=asked.check)  # one arm more in the same bandit
+        return Auto(asked, classic, say, turn=is_turn_of_llm, check=asked.check)  # one arm more in the same bandit
     if kind == "llm":
         raise SwarmError(
             "no language model is configured for --proposer llm: set OPENAI_API_KEY, or OPENAI_BASE_URL for a local "
             "server, or choose --proposer auto"
         )
-    return Classic()
+    return classic
 
 
 def _one_arm(kind: str) -> Proposer:

@@ -15,7 +15,7 @@ import trio
 
 from node.proposers.arms import ARMS, Arm, Crossover, Local
 from node.proposers.bandit import ranked
-from node.proposers.credit import evidence
+from node.proposers.credit import arm_of, evidence
 from node.proposers.moves import Draft, find_sources, mutate
 from node.proposers.port import Request, build_proposal
 from node.proposers.screening import Screening
@@ -57,7 +57,14 @@ def propose_now(request: Request, arms: Sequence[Arm] = ARMS) -> Proposal:
 
 def is_turn_of_llm(request: Request, arms: Sequence[Arm] = ARMS) -> bool:
     """Whether the next idea is the language model's, when it is one arm more among ours."""
-    return not _takes_from_peer(request) and _order(request, [*(arm.name for arm in arms), LLM])[0] == LLM
+    return is_turn_of(LLM, request, arms)
+
+
+def is_turn_of(name: str, request: Request, arms: Sequence[Arm] = ARMS) -> bool:
+    """The same for any arm that is asked elsewhere. What failed is repaired by whoever had the idea."""
+    if request.failed is not None:
+        return arm_of(request.failed.proposer) == name
+    return not _takes_from_peer(request) and _order(request, [*(arm.name for arm in arms), name])[0] == name
 
 
 @dataclass(frozen=True)

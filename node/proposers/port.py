@@ -48,7 +48,8 @@ class Request:
     # ^ of peers' findings on this track; one that is not there is claimed
     steering: Steering = field(default_factory=Steering)  # what the node's owner fixes and rules out
     claimed: frozenset[str] = frozenset()  # lease keys of what others work on now
-    failure: str | None = None  # why the previous version of this idea did not run; used from the smoke run on
+    failure: str | None = None  # why `failed` did not run: text of a smoke run's end, data, several lines
+    failed: Proposal | None = None  # the previous version of this idea; whoever made it has one chance to repair it
 
     @property
     def noise_sd(self) -> float:

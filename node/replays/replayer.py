@@ -12,11 +12,13 @@ from node.clock import rfc3339, wall_clock
 from node.events import Events
 from node.journal import JournalError
 from node.notebook import Notebook
+from node.proposers.peer_code import carries_peer_code
 from node.replays.agreement import agreement, bounded, sentence
 from node.replays.plan import Bench, called, plan
 from node.replays.request import ReplayRefused, ReplayRequest, ReplayRequests
 from node.room import Room
 from node.sandbox.confinement import Confinement
+from node.sandbox.policy import Author, may_run
 from node.text import clean
 from node.trials.trainer import Job, Progress, Trainer, TrialReport, Watcher
 from swarm.ledger import Entry, ReplayEntry
@@ -77,7 +79,19 @@ class Replayer:
         entry = self._notebook.ledger.get(request.finding)
         if request.brief != self._notebook.journal.brief or entry is None:
             raise ReplayRefused(f"finding {request.finding[:12]} is not of the topic this node works on")
+        self._check_author(entry)
         return entry, plan(self._bench, entry, request.steps, self._rng)
+
+    def _check_author(self, entry: Entry) -> None:
+        """A finding of ours may have a peer's code in it; --unsafe opens no door to that. Raises ReplayRefused."""
+        confinement, notebook = self._bench.confinement, self._notebook
+        if may_run(Author.PEER, confinement.backend, unsafe=confinement.unsafe):
+            return
+        if carries_peer_code(entry.finding.proposal, notebook.brief.source_sha256, notebook.ledger.get):
+            raise ReplayRefused(
+                f"{called(notebook.me, entry)} has a peer's code in it, and no sandbox works here that could hold it; "
+                "`swarm doctor` says what to do"
+            )
 
     async def run_one(self, request: ReplayRequest, trainer: Trainer, watcher: Watcher | None = None) -> ReplayEntry:
         """Run it and record it. Cancelled before its end it records nothing. Raises ReplayRefused."""

@@ -53,3 +53,14 @@ def may_run(author: Author, backend: Backend, *, unsafe: bool) -> bool:
 def code_may_change(backend: Backend, *, unsafe: bool) -> bool:
     """Whether proposals may change train.py at all; if not, only its config is searched."""
     return may_run(Author.OWN_MODEL, backend, unsafe=unsafe)
+
+
+def takes_peer_code(backend: Backend, *, gpu: bool, reader: bool, asked: bool | None) -> bool:
+    """Whether a peer's change of train.py is tried here. `asked`: what the person said at launch, None for nothing.
+
+    `reader`: a program with the person's rights reads train.py. What a peer wrote is not shown to one. On a GPU the
+    driver's own calls are held by nothing, and nobody has tried to break out through them yet: there it takes a word.
+    """
+    if reader or not may_run(Author.PEER, backend, unsafe=False):
+        return False
+    return not gpu if asked is None else asked

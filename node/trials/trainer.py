@@ -27,6 +27,8 @@ from node.trials.hardware import Hardware
 from node.trials.output import Progress, TrialEvents, TrialLog, one_line, thin
 from node.trials.scoring import PREFIX_SAMPLES, SHIPPED_SAMPLES, Tokens
 from node.trials.sealed_pass import SealedPass
+from node.trials.smoke import MEASURE_SECONDS as SMOKE_MEASURE_SECONDS
+from node.trials.smoke import Heard, SmokeMeasure, options, smoke_seconds
 from node.trials.source_examination import examine
 from node.trials.warm_process import Ended, TrainerError, WarmProcess
 from node.trials.weights import WEIGHTS, weights_size
@@ -94,6 +96,10 @@ class Trainer(Protocol):
 
     async def train(self, job: Job, watcher: Watcher) -> TrialReport:
         """Run and measure one job. Bad endings are outcomes; TrainerError: nothing can be trained here."""
+        ...
+
+    async def smoke(self, job: Job) -> str:
+        """Why a job would not get through a trial, as far as seconds can tell; empty when nothing speaks against it."""
         ...
 
 
@@ -166,6 +172,38 @@ class LocalTrainer:
             finally:
                 await remove(folder)
 
+    async def smoke(self, job: Job) -> str:
+        """Not beside a trial that trains: it would take a core of it, and what it measures would not count."""
+        async with self._device_free:
+            await self._warm.wait_ready()
+            if refusal := await self._examine(job):
+                return refusal
+            try:
+                folder = self._prepare(job)
+            except OSError:
+                return ""  # a full disk says nothing about a change
+            try:
+                return await self._smoke_in(folder, job)
+            finally:
+                await remove(folder)
+
+    async def _smoke_in(self, folder: Path, job: Job) -> str:
+        heard, seconds, train = Heard(), smoke_seconds(job.track.budget_seconds), self._shards / "train.bin"
+        argv = [*self._argv(folder, folder / "train.py"), "--train", str(train), "--seed", str(job.seed)]
+        argv += [*options(job.source, seconds), "--out", str(folder / "scratch")]
+        ended = await self._execute(argv, folder, heard.feed, seconds)
+        weights = folder / "scratch" / WEIGHTS
+        if found := heard.training_problem(ended, weights, seconds):
+            return found.replace(f"{folder}/", "")  # for a model's eyes: no path of this machine
+        answer = self._experiments / "answer.py"
+        with trio.move_on_after(SMOKE_MEASURE_SECONDS):
+            try:
+                asked = SmokeMeasure(self._warm, answer, train, self._vocab_size, self._hardware)
+                return await asked.problem(_encoded(job.source), job.config, weights, self._scratch)
+            except OSError:
+                return ""
+        return f"answering one batch took longer than {SMOKE_MEASURE_SECONDS:g} s"
+
     async def _examine(self, job: Job) -> str:
         """Why this source is not run at all, empty for nearly every one."""
         source = _encoded(job.source)
@@ -201,7 +239,7 @@ class LocalTrainer:
             argv += ["--max-steps", str(attempt.job.max_steps), "--pace", str(folder / PACE)]
         began = self._conditions.begin()
         attempt.hand_over()
-        ended = await self._execute(argv, folder, attempt, budget_seconds + grace_seconds)
+        ended = await self._execute(argv, folder, attempt.hear, budget_seconds + grace_seconds, attempt.scope)
         attempt.stop(ended)
         if ended is None or ended.status == 0:  # what ended early says nothing about the machine's speed
             self._note_condition(began, attempt)
@@ -256,14 +294,21 @@ class LocalTrainer:
         source, weights = _encoded(job.source), folder / "scratch" / WEIGHTS
         return await self._sealed.score(source, job.config, weights, self._scratch, _measure_seconds(job))
 
-    async def _execute(self, argv: list[str], folder: Path, attempt: "_Attempt", seconds: float) -> Ended | None:
-        """None when it had to be killed after `seconds`, or was given up."""
-        with attempt.scope as scope:
+    async def _execute(
+        self,
+        argv: list[str],
+        folder: Path,
+        hear: Callable[[bytes], None],
+        seconds: float,
+        scope: trio.CancelScope | None = None,
+    ) -> Ended | None:
+        """None when it had to be killed after `seconds`, or was given up: whoever has `scope` cancels it."""
+        with scope or trio.CancelScope() as scope:
             scope.deadline = trio.current_time() + seconds
             named = (folder / "train.py", folder / "config.json", folder / PACE)
             read = (*(file for file in named if file.exists()), self._shards / "train.bin")
             access = Access(read, write=(), scratch=folder / "scratch")
-            return await self._warm.execute(argv, folder / "scratch", attempt.hear, access)
+            return await self._warm.execute(argv, folder / "scratch", hear, access)
         assert scope.cancelled_caught
         return None
 
