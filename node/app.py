@@ -18,6 +18,10 @@ from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
 from node.claims import Claims
+from node.branches.following import Mode
+from node.branches.quotas import DEFAULT_QUOTA_MB
+from node.branches.service import Branches
+from node.branches.serving import Serving
 from node.clock import wall_clock
 from node.events import Events, NodeStarted, Preparing, Stopped
 from node.home import Home, HomeError
@@ -81,6 +85,8 @@ class Launch:
     model: str | None = None
     agent_command: str | None = None
     remote: str | None = None
+    branches: Mode = "full"  # what is fetched of peers' branches by itself
+    fetch_quota_mb: int = DEFAULT_QUOTA_MB
     train: bool = True
     unsafe: bool = False
     early_stop: bool = True
@@ -189,6 +195,13 @@ class Node:
         self._network = Network(
             home, identity, self._notebook, settings, events, OfferedBlobs(topic.blobs()), self._claims
         )
+        serving = Serving(home.results, topic.brief.name, identity.peer_id)
+        offered = OfferedBlobs(topic.blobs())
+        self._network = Network(home, identity, self._notebook, settings, events, offered, serving)
+        self._branches = Branches(
+            home, identity, self._notebook, self._results, self._network, serving, events,
+            mode=launch.branches, quota_bytes=launch.fetch_quota_mb << 20,
+        )  # fmt: skip
         self._proposer = proposer
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         room = Room(home.path, events)
@@ -235,6 +248,7 @@ class Node:
                     self._events.notice(f"took {recovered} findings from the branch that the journal did not have")
                 nursery.start_soon(self._state.run)
                 nursery.start_soon(self._network.run)
+                nursery.start_soon(self._branches.run)
                 if self._pusher is not None:
                     self._notebook.when_own(self._pusher.wake)
                     nursery.start_soon(self._pusher.run)

@@ -1,0 +1,77 @@
+"""Everything about branches that runs in a node: tells of the own one, follows peers', opens the door to the owner.
+
+Owns the wiring. Nothing that goes wrong in here ends the node.
+"""
+
+import random
+import shutil
+
+import trio
+
+from gossip.identity import Identity
+from node.branches.announcing import Announcer
+from node.branches.by_hand import fetch_of
+from node.branches.door import Door
+from node.branches.fetching import Fetcher
+from node.branches.following import Following, Mode
+from node.branches.quotas import FILE_NAME, Quotas
+from node.branches.serving import Serving
+from node.events import Events
+from node.home import Home
+from node.network import Network
+from node.notebook import Notebook
+from node.results.repository import Results
+from swarm.words import FindingId
+
+QUARANTINE = "quarantine"  # in the home
+
+
+class Branches:
+    def __init__(
+        self,
+        home: Home,
+        identity: Identity,
+        notebook: Notebook,
+        results: Results,
+        network: Network,
+        serving: Serving,
+        events: Events,
+        *,
+        mode: Mode,
+        quota_bytes: int,
+    ) -> None:
+        brief, topic, me = notebook.journal.brief, notebook.brief.name, identity.peer_id
+        self._quarantine, self._events = home.path / QUARANTINE, events
+        quotas = Quotas(home.path / FILE_NAME, quota_bytes)
+        self.fetcher = Fetcher(
+            home.results, self._quarantine, me, brief, topic, network.service.join, quotas, network.wants_branch_of
+        )
+        self._announcer = Announcer(results, identity, brief, topic, events)
+        notebook.when_own(self._announcer.wake)
+
+        def seq_of(finding: str) -> int:
+            entry = notebook.ledger.get(FindingId(finding))
+            return 0 if entry is None else entry.seq
+
+        self._following = None
+        if mode != "off":
+            rng = random.Random(me)
+            self._following = Following(self.fetcher, me, lambda: network.peers, seq_of, events, mode, rng)
+        self._door = Door(
+            home, topic, serving, lambda: network.peers, network.service.join,
+            lambda author: fetch_of(author, self.fetcher, network.peers),
+        )  # fmt: skip
+
+    async def run(self) -> None:
+        await trio.to_thread.run_sync(lambda: shutil.rmtree(self._quarantine, ignore_errors=True))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._announcer.run)
+            nursery.start_soon(self._open_door)
+            if self._following is not None:
+                nursery.start_soon(self._following.run)
+
+    async def _open_door(self) -> None:
+        try:
+            await self._door.run()
+        except OSError as error:
+            self._events.notice(f"git cannot reach this node from here: {error.strerror}", warning=True)

@@ -1,0 +1,72 @@
+"""What whoever speaks git is given: the result branches of one topic and their signed heads, nothing else, read-only.
+
+Owns the process behind a stream: git's own upload-pack, on a view of the results repository in which every other ref
+is hidden and HEAD is the branch that was asked for. Who may ask, and how often, is gossip's.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from node.branches.quiet_git import QuietGit, quiet_process
+from node.branches.words import Owned, owned_by_ref
+from node.results.git import ResultsError
+
+TIMEOUT_SECONDS = 120  # git's own, without a word from the other side
+
+
+class Serving:
+    def __init__(self, results: Path, topic: str, me: str) -> None:
+        self._git, self._topic, self._me = QuietGit(results), topic, me
+
+    async def open(self, names: Sequence[str]) -> AbstractAsyncContextManager[trio.abc.HalfCloseableStream] | None:
+        try:
+            offered = await self.offered()
+        except ResultsError:
+            return None
+        chosen = [owned for owned in offered if not names or owned.branch in names]
+        if not chosen:
+            return None
+        by_name = {owned.branch: owned for owned in chosen}
+        first = next((by_name[name] for name in names if name in by_name), None)
+        own = next((owned for owned in chosen if owned.peer == self._me), chosen[0])
+        return self._upload_pack(first or own, chosen)
+
+    async def offered(self) -> list[Owned]:
+        """Branches of the topic whose owner signed where they stand. Raises ResultsError."""
+        if not self._git.directory.exists():
+            return []
+        listing = await self._git.run("for-each-ref", "--format=%(refname)", "refs/heads/nodes/", "refs/swarm/heads/")
+        refs = listing.decode(errors="replace").split()
+        known = {owned for ref in refs if (owned := owned_by_ref(ref)) and owned.topic == self._topic}
+        present = set(refs)
+        return sorted(
+            (owned for owned in known if {owned.ref, owned.head_ref} <= present), key=lambda owned: owned.branch
+        )
+
+    @asynccontextmanager
+    async def _upload_pack(self, head: Owned, chosen: Sequence[Owned]) -> AsyncGenerator[trio.abc.HalfCloseableStream]:
+        shown = [ref for owned in chosen for ref in (owned.ref, owned.head_ref)]
+        hidden = [("transfer.hideRefs", "refs"), *(("transfer.hideRefs", f"!{ref}") for ref in shown)]
+        view = await trio.to_thread.run_sync(make_view, self._git.directory, head.ref)
+        arguments = ("upload-pack", "--strict", f"--timeout={TIMEOUT_SECONDS}", str(view))
+        try:
+            async with quiet_process(arguments, config=hidden, stdin=subprocess.PIPE) as process:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                yield trio.StapledStream(process.stdin, process.stdout)
+        finally:
+            shutil.rmtree(view, ignore_errors=True)
+
+
+def make_view(directory: Path, ref: str) -> Path:
+    """A git directory with refs and objects of another and a HEAD of its own, as a linked work tree's is."""
+    view = Path(tempfile.mkdtemp(prefix="swarm-view-"))
+    (view / "HEAD").write_text(f"ref: {ref}\n")
+    (view / "commondir").write_text(f"{directory.absolute()}\n")
+    return view
