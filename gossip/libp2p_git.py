@@ -35,7 +35,8 @@ REQUEST_SECONDS = 20.0  # for the request, and for the answer's first byte
 MAX_SERVING_SECONDS = 1800.0
 _LINGER_SECONDS = 2.0
 # What a peer says to upload-pack is what it wants and has: 50 bytes a commit. It is given 16 MB/s: a sixth of a core.
-SERVING = Limits(bytes_in=16 << 20, bytes_per_second_out=16e6, silence_seconds=60.0)
+# It may be silent while it waits for the pack; upload-pack itself does not wait long for a word.
+SERVING = Limits(bytes_in=16 << 20, bytes_per_second_out=16e6, silence_seconds=MAX_SERVING_SECONDS)
 
 
 class GitStreams:

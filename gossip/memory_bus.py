@@ -202,14 +202,13 @@ class MemoryBus:
             raise BlobAbsent(peer)
         here, there = memory_wires()
         pipe = Pipe(here, local, limits, lambda came, went: self._count_git(peer, came, went))
-        async with opened as served:
-            pipe_there = Pipe(there, served, Limits(bytes_in=limits.bytes_in), outlives=True)
-            try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(pipe_there.run)
-                    await pipe.run()
-            except BaseExceptionGroup as group:
-                raise innermost(group) from None
+        try:
+            async with opened as served, trio.open_nursery() as nursery:
+                pipe_there = Pipe(there, served, Limits(bytes_in=limits.bytes_in), outlives=True)
+                nursery.start_soon(pipe_there.run)
+                await pipe.run()
+        except BaseExceptionGroup as group:
+            raise innermost(group) from None
         return pipe.bytes_in
 
     def _count_git(self, peer: str, bytes_in: int, bytes_out: int) -> None:

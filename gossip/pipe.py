@@ -20,6 +20,7 @@ from gossip.refusal import GossipError
 HEAD_BYTES = 5  # kind, length
 ROOM_BYTES = 4 << 20  # that each side has at the beginning, and never more
 PIECE_BYTES = 256 * 1024  # in one frame
+ROOM_SECONDS = 120.0  # that are waited for the peer to take more
 WRITE_SECONDS = 15.0  # for one frame; never cancelled sooner, see _write
 _GRANT_BYTES = 512 * 1024  # room is given back in such portions
 _READ_BYTES = 1 << 20
@@ -55,7 +56,7 @@ class Limits:
     bytes_in: int  # more end it
     bytes_per_second_in: float = float("inf")
     bytes_per_second_out: float = float("inf")
-    silence_seconds: float = 120.0  # without any frame from the peer
+    silence_seconds: float = 120.0  # without any frame of the peer's, before its end
 
 
 class Pace:
@@ -97,9 +98,11 @@ class Pipe:
         give, take = trio.open_memory_channel[bytes](ROOM_BYTES)  # bounded by room, not by pieces
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send)
                 nursery.start_soon(self._receive, give)
-                nursery.start_soon(self._feed, take)
+                async with trio.open_nursery() as both:
+                    both.start_soon(self._send)
+                    both.start_soon(self._feed, take)
+                nursery.cancel_scope.cancel()  # nothing more is read: only reading is interrupted by this
         except BaseExceptionGroup as group:
             _, errors = group.split(trio.Cancelled)
             cause = innermost(errors or group)
@@ -112,9 +115,7 @@ class Pipe:
     async def _send(self) -> None:
         pace = Pace(self._limits.bytes_per_second_out)
         while True:
-            while self._room <= 0:
-                self._more_room = trio.Event()
-                await self._more_room.wait()
+            await self._wait_for_room()
             try:
                 piece = await self._local.receive_some(min(PIECE_BYTES, self._room))
             except trio.BrokenResourceError:
@@ -126,6 +127,14 @@ class Pipe:
             await self._write(Frame.BYTES, bytes(piece))
             self._count(0, len(piece))
             await pace.spend(len(piece))
+
+    async def _wait_for_room(self) -> None:
+        with trio.move_on_after(ROOM_SECONDS):
+            while self._room <= 0:
+                self._more_room = trio.Event()
+                await self._more_room.wait()
+            return
+        raise PeerUnreachable(f"took nothing for {ROOM_SECONDS:.0f} s")
 
     async def _write(self, kind: Frame, content: bytes = b"") -> None:
         frame = bytes([kind]) + len(content).to_bytes(HEAD_BYTES - 1, "big") + content
@@ -139,24 +148,35 @@ class Pipe:
     # --- in ---
 
     async def _receive(self, give: trio.MemorySendChannel[bytes]) -> None:
+        """Room is still given after the last bytes."""
         buffer = bytearray()
         async with give:
             while True:
-                kind, content = await self._frame(buffer)
-                if kind is Frame.END:
-                    self._heard_all = True
-                    return
+                try:
+                    kind, content = await self._frame(buffer)
+                except Exception:  # whatever the library raises for a stream that was closed, which is right by now
+                    if self._heard_all:
+                        return
+                    raise
                 if kind is Frame.ROOM:
                     self._gain(int.from_bytes(content, "big"))
-                    continue
-                self._given -= len(content)
-                self.bytes_in += len(content)
-                self._count(len(content), 0)
-                if self._given < 0 or not content:
-                    raise PeerUnreachable("it sends what there is no room for")
-                if self.bytes_in > self._limits.bytes_in:
-                    raise TooMuch(f"more than {self._limits.bytes_in} bytes were sent")
-                give.send_nowait(content)
+                elif self._heard_all:
+                    raise PeerUnreachable("it goes on after its end")
+                elif kind is Frame.END:
+                    self._heard_all = True
+                    await give.aclose()
+                else:
+                    self._take(content)
+                    give.send_nowait(content)
+
+    def _take(self, content: bytes) -> None:
+        self._given -= len(content)
+        self.bytes_in += len(content)
+        self._count(len(content), 0)
+        if self._given < 0 or not content:
+            raise PeerUnreachable("it sends what there is no room for")
+        if self.bytes_in > self._limits.bytes_in:
+            raise TooMuch(f"more than {self._limits.bytes_in} bytes were sent")
 
     async def _frame(self, buffer: bytearray) -> tuple[Frame, bytes]:
         await self._fill(buffer, HEAD_BYTES)
@@ -170,7 +190,8 @@ class Pipe:
 
     async def _fill(self, buffer: bytearray, count: int) -> None:
         while len(buffer) < count:
-            with trio.move_on_after(self._limits.silence_seconds) as scope:
+            seconds = float("inf") if self._heard_all else self._limits.silence_seconds
+            with trio.move_on_after(seconds) as scope:
                 piece = await self._wire.read(_READ_BYTES)
                 if not piece:
                     raise PeerUnreachable("the stream was cut")

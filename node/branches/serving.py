@@ -4,9 +4,7 @@ Owns the process behind a stream: git's own upload-pack, on a view of the result
 is hidden and HEAD is the branch that was asked for. Who may ask, and how often, is gossip's.
 """
 
-import shutil
 import subprocess
-import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import trio
 
 from node.branches.quiet_git import QuietGit, quiet_process
 from node.branches.words import Owned, owned_by_ref
+from node.home import write_atomically
 from node.results.git import ResultsError
 
 TIMEOUT_SECONDS = 120  # git's own, without a word from the other side
@@ -27,7 +26,7 @@ class Serving:
     async def open(self, names: Sequence[str]) -> AbstractAsyncContextManager[trio.abc.HalfCloseableStream] | None:
         try:
             offered = await self.offered()
-        except ResultsError:
+        except ResultsError:  # whoever asks hears that there is nothing; our own commits say what is wrong
             return None
         chosen = [owned for owned in offered if not names or owned.branch in names]
         if not chosen:
@@ -53,20 +52,19 @@ class Serving:
     async def _upload_pack(self, head: Owned, chosen: Sequence[Owned]) -> AsyncGenerator[trio.abc.HalfCloseableStream]:
         shown = [ref for owned in chosen for ref in (owned.ref, owned.head_ref)]
         hidden = [("transfer.hideRefs", "refs"), *(("transfer.hideRefs", f"!{ref}") for ref in shown)]
-        view = await trio.to_thread.run_sync(make_view, self._git.directory, head.ref)
+        view = await trio.to_thread.run_sync(make_view, self._git.directory, head)
         arguments = ("upload-pack", "--strict", f"--timeout={TIMEOUT_SECONDS}", str(view))
-        try:
-            async with quiet_process(arguments, config=hidden, stdin=subprocess.PIPE) as process:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                yield trio.StapledStream(process.stdin, process.stdout)
-        finally:
-            shutil.rmtree(view, ignore_errors=True)
+        async with quiet_process(arguments, config=hidden, stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            yield trio.StapledStream(process.stdin, process.stdout)
 
 
-def make_view(directory: Path, ref: str) -> Path:
-    """A git directory with refs and objects of another and a HEAD of its own, as a linked work tree's is."""
-    view = Path(tempfile.mkdtemp(prefix="swarm-view-"))
-    (view / "HEAD").write_text(f"ref: {ref}\n")
-    (view / "commondir").write_text(f"{directory.absolute()}\n")
+def make_view(directory: Path, head: Owned) -> Path:
+    """A git directory with refs and objects of another and a HEAD of its own, as a linked work tree's is. It stays."""
+    view = directory.absolute() / "swarm-views" / head.peer / head.topic
+    if not (view / "HEAD").exists():
+        view.mkdir(parents=True, exist_ok=True)
+        write_atomically(view / "commondir", b"../../..\n")
+        write_atomically(view / "HEAD", f"ref: {head.ref}\n".encode())
     return view
