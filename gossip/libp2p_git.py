@@ -33,10 +33,33 @@ MAX_SERVED_TO_ONE = 2
 ASKER_RATE = Rate(per_second=0.5, burst=60)  # a look and a fetch for each finding of a busy swarm
 REQUEST_SECONDS = 20.0  # for the request, and for the answer's first byte
 MAX_SERVING_SECONDS = 1800.0
-_LINGER_SECONDS = 2.0
+_SETTLE_SECONDS = 0.05
 # What a peer says to upload-pack is what it wants and has: 50 bytes a commit. It is given 16 MB/s: a sixth of a core.
 # It may be silent while it waits for the pack; upload-pack itself does not wait long for a word.
 SERVING = Limits(bytes_in=16 << 20, bytes_per_second_out=16e6, silence_seconds=MAX_SERVING_SECONDS)
+
+
+class _Wire:
+    """A stream as a pipe needs it: a read that waits ends with a reset, which the library does not see to."""
+
+    def __init__(self, stream: INetStream) -> None:
+        self._stream = stream
+        self._reading: trio.CancelScope | None = None
+        self.write, self.close = stream.write, stream.close
+
+    async def read(self, n: int) -> bytes:
+        with trio.CancelScope() as self._reading:
+            piece = await self._stream.read(n)
+            self._reading = None
+            return piece
+        return b""
+
+    async def reset(self) -> None:
+        with suppress(Exception):
+            await self._stream.reset()
+        await trio.sleep(_SETTLE_SECONDS)  # a read that was just writing is done with it, and only waits if it goes on
+        if self._reading is not None:
+            self._reading.cancel()
 
 
 class GitStreams:
@@ -88,12 +111,10 @@ class GitStreams:
         else:
             async with opened as local:
                 await stream.write(bytes([BranchStatus.HERE]))
-                await Pipe(stream, local, SERVING, self._counter(peer), outlives=True).run()
+                await Pipe(_Wire(stream), local, SERVING, self._counter(peer), outlives=True).run()
             self._counts["git_served"] += 1
+            return
         await stream.close()
-        with trio.move_on_after(_LINGER_SECONDS):  # the last room that a peer gives still comes
-            while await stream.read(4096):
-                pass
 
     # --- getting ---
 
@@ -112,10 +133,8 @@ class GitStreams:
             raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
         try:
             await self._ask(stream, peer, names)
-            pipe = Pipe(stream, local, limits, self._counter(peer))
+            pipe = Pipe(_Wire(stream), local, limits, self._counter(peer))
             await pipe.run()
-            with trio.move_on_after(1), suppress(Exception):
-                await stream.close()
         except BaseException as error:
             with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
                 await stream.reset()

@@ -329,7 +329,10 @@ class MemoryWire:
         self._left = piece[n:]
         return piece[:n]
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
+        await self._give.aclose()
+
+    async def reset(self) -> None:
         await self._give.aclose()
         await self._take.aclose()
 

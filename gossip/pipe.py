@@ -8,6 +8,7 @@ Owns frames, room and pace. What the bytes mean is of no concern here. docs/prot
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -22,6 +23,8 @@ ROOM_BYTES = 4 << 20  # that each side has at the beginning, and never more
 PIECE_BYTES = 256 * 1024  # in one frame
 ROOM_SECONDS = 120.0  # that are waited for the peer to take more
 WRITE_SECONDS = 15.0  # for one frame; never cancelled sooner, see _write
+PART_SECONDS = 3.0  # for the peer to close its end
+RESET_SECONDS = 2.0
 _GRANT_BYTES = 512 * 1024  # room is given back in such portions
 _READ_BYTES = 1 << 20
 _HURRY_SECONDS = 0.2  # of sending ahead of the pace: fewer, larger pauses
@@ -49,6 +52,14 @@ class LocalEnd(GossipError):
 class Wire(Protocol):
     async def read(self, n: int, /) -> bytes: ...
     async def write(self, data: bytes, /) -> object: ...
+
+    async def close(self) -> object:
+        """Nothing more is written."""
+        ...
+
+    async def reset(self) -> object:
+        """Neither read nor written: a read that waits ends."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ class Pipe:
         self._writing = trio.Lock()
         self._room, self._more_room = ROOM_BYTES, trio.Event()
         self._given = ROOM_BYTES  # room that the peer has not used
-        self._heard_all = False
+        self._heard_all, self._heard_end = False, trio.Event()
         self.bytes_in = 0
 
     async def run(self) -> None:
@@ -99,16 +110,28 @@ class Pipe:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._receive, give)
-                async with trio.open_nursery() as both:
-                    both.start_soon(self._send)
-                    both.start_soon(self._feed, take)
-                nursery.cancel_scope.cancel()  # nothing more is read: only reading is interrupted by this
+                try:
+                    async with trio.open_nursery() as both:
+                        both.start_soon(self._send)
+                        both.start_soon(self._feed, take)
+                    await self._part()
+                finally:  # reading is not interrupted otherwise
+                    if not self._heard_end.is_set():
+                        with trio.move_on_after(RESET_SECONDS, shield=True), suppress(Exception):
+                            await self._wire.reset()
         except BaseExceptionGroup as group:
             _, errors = group.split(trio.Cancelled)
             cause = innermost(errors or group)
             if errors is None or not isinstance(cause, Exception):
                 raise
             raise cause if isinstance(cause, GossipError) else PeerUnreachable(in_short(cause)) from None
+
+    async def _part(self) -> None:
+        """Both have said everything. What is still on the way comes to an end, then both ends close."""
+        with trio.move_on_after(WRITE_SECONDS, shield=True), suppress(Exception):
+            await self._wire.close()
+        with trio.move_on_after(PART_SECONDS):
+            await self._heard_end.wait()
 
     # --- out ---
 
@@ -148,16 +171,20 @@ class Pipe:
     # --- in ---
 
     async def _receive(self, give: trio.MemorySendChannel[bytes]) -> None:
+        try:
+            await self._receive_frames(give)
+        except Exception:  # whatever the library raises for a stream that was closed, which is right by now
+            if not self._heard_all:
+                raise
+        finally:
+            self._heard_end.set()
+
+    async def _receive_frames(self, give: trio.MemorySendChannel[bytes]) -> None:
         """Room is still given after the last bytes."""
         buffer = bytearray()
         async with give:
             while True:
-                try:
-                    kind, content = await self._frame(buffer)
-                except Exception:  # whatever the library raises for a stream that was closed, which is right by now
-                    if self._heard_all:
-                        return
-                    raise
+                kind, content = await self._frame(buffer)
                 if kind is Frame.ROOM:
                     self._gain(int.from_bytes(content, "big"))
                 elif self._heard_all:
@@ -191,7 +218,8 @@ class Pipe:
     async def _fill(self, buffer: bytearray, count: int) -> None:
         while len(buffer) < count:
             seconds = float("inf") if self._heard_all else self._limits.silence_seconds
-            with trio.move_on_after(seconds) as scope:
+            # Reading writes, too: the library tells the peer that there is room. So it is not cancelled either.
+            with trio.move_on_after(seconds, shield=True) as scope:
                 piece = await self._wire.read(_READ_BYTES)
                 if not piece:
                     raise PeerUnreachable("the stream was cut")

@@ -254,7 +254,7 @@ async def test_who_asks_without_end_is_told_to_wait(monkeypatch: pytest.MonkeyPa
 async def test_frames_that_are_none(frames: bytes, why: str) -> None:
     here, there = memory_wires()
     await there.write(frames or b"\x02\0\0")
-    await there.aclose()
+    await there.close()
     git, local = pair()
     with pytest.raises(PeerUnreachable, match=why):
         await Pipe(here, local, PLENTY).run()

@@ -431,9 +431,7 @@ class Cut:
 
     def __init__(self, wire, after: int) -> None:
         self.wire, self.left = wire, after
-
-    async def write(self, data: bytes) -> None:
-        await self.wire.write(data)
+        self.write, self.close, self.reset = wire.write, wire.close, wire.reset
 
     async def read(self, n: int) -> bytes:
         piece = await self.wire.read(min(n, max(1, self.left)))
@@ -462,16 +460,18 @@ async def test_cancelled_in_the_middle_nothing_stays_behind(tmp_path: Path, alic
 
     class Slow:
         def __init__(self, wire) -> None:
-            self.wire, self.seen = wire, 0
+            self.wire, self.seen, self.cut = wire, 0, trio.Event()
+            self.write, self.close = wire.write, wire.close
 
-        async def write(self, data: bytes) -> None:
-            await self.wire.write(data)
+        async def reset(self) -> None:
+            self.cut.set()
+            await self.wire.reset()
 
         async def read(self, n: int) -> bytes:
             self.seen += len(piece := await self.wire.read(n))
             if self.seen > 100_000:
                 started.set()
-                await trio.sleep_forever()
+                await self.cut.wait()
             return piece
 
     reader = await Reader(tmp_path / "r", ME, alice, wrap=Slow).begin()
