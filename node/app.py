@@ -20,6 +20,7 @@ from gossip.ticket import Ticket
 from node.claims import Claims
 from node.branches.following import Mode
 from node.branches.quotas import DEFAULT_QUOTA_MB
+from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
 from node.branches.service import Branches
 from node.branches.serving import Serving
 from node.clock import wall_clock
@@ -196,6 +197,7 @@ class Node:
             home, identity, self._notebook, settings, events, OfferedBlobs(topic.blobs()), self._claims
         )
         serving = Serving(home.results, topic.brief.name, identity.peer_id)
+        serving = Serving(home.results, topic.brief.name, identity.peer_id, home.path / KEPT_BRANCHES)
         offered = OfferedBlobs(topic.blobs())
         self._network = Network(home, identity, self._notebook, settings, events, offered, serving)
         self._branches = Branches(
@@ -255,6 +257,7 @@ class Node:
                 reason = await self._work_until_stopped(nursery)
                 self._claims.give_up()
                 await self._network.flush()
+                await self._branches.flush()
                 if self._pusher is not None:
                     await self._pusher.flush()
                 nursery.cancel_scope.cancel()

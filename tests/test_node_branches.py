@@ -113,6 +113,16 @@ async def test_a_shallow_branch_is_its_newest_commit_and_can_become_whole(alice:
     await reader.git.run("fsck", "--strict", "--full")
 
 
+async def test_a_shallow_branch_is_not_given_on(alice: Author, reader: Reader) -> None:
+    await reader.fetch(alice, shallow=True)
+    kept = reader.folder / "branches.json"
+    assert await Serving(reader.folder / "results", TOPIC, reader.me, kept).offered() == []
+    await alice.find(3)
+    await alice.tell()
+    await reader.fetch(alice)
+    assert await Serving(reader.folder / "results", TOPIC, reader.me, kept).offered() == [alice.owned]
+
+
 async def test_a_shallow_branch_does_not_go_back(alice: Author, reader: Reader) -> None:
     await alice.find(3)
     await alice.tell()

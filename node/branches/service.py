@@ -23,6 +23,7 @@ from node.notebook import Notebook
 from node.results.repository import Results
 from swarm.words import FindingId
 
+FLUSH_SECONDS = 5.0  # peers look a second after they heard of a finding
 QUARANTINE = "quarantine"  # in the home
 
 
@@ -47,7 +48,9 @@ class Branches:
             home.results, self._quarantine, me, brief, topic, network.service.join, quotas, network.wants_branch_of
         )
         self._announcer = Announcer(results, identity, brief, topic, events)
-        notebook.when_own(self._announcer.wake)
+        self._network, self._serving = network, serving
+        self._given_before = -1  # when our branch moved last; it has not since the start
+        notebook.when_own(self._own_moved)
 
         def seq_of(finding: str) -> int:
             entry = notebook.ledger.get(FindingId(finding))
@@ -69,6 +72,18 @@ class Branches:
             nursery.start_soon(self._open_door)
             if self._following is not None:
                 nursery.start_soon(self._following.run)
+
+    async def flush(self) -> None:
+        """Give the last finding's commit a moment to reach somebody, if anybody is there to take it."""
+        if self._given_before < 0:
+            return
+        with trio.move_on_after(FLUSH_SECONDS):
+            while self._network.peers and self._serving.given <= self._given_before:  # noqa: ASYNC110 - nobody wakes us
+                await trio.sleep(0.05)
+
+    def _own_moved(self) -> None:
+        self._given_before = self._serving.given
+        self._announcer.wake()
 
     async def _open_door(self) -> None:
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 from node.branches.quiet_git import QuietGit, quiet_process
+from node.branches.quotas import read_kept
 from node.branches.words import Owned, owned_by_ref
 from node.home import write_atomically
 from node.results.git import ResultsError
@@ -20,8 +21,11 @@ TIMEOUT_SECONDS = 120  # git's own, without a word from the other side
 
 
 class Serving:
-    def __init__(self, results: Path, topic: str, me: str) -> None:
+    def __init__(self, results: Path, topic: str, me: str, kept: Path | None = None) -> None:
+        """`kept`: the file of quotas, which says what is shallow; that is not given on."""
+        self._kept = kept
         self._git, self._topic, self._me = QuietGit(results), topic, me
+        self.given = 0  # times that somebody was given something of the own branch
 
     async def open(self, names: Sequence[str]) -> AbstractAsyncContextManager[trio.abc.HalfCloseableStream] | None:
         try:
@@ -44,6 +48,8 @@ class Serving:
         refs = listing.decode(errors="replace").split()
         known = {owned for ref in refs if (owned := owned_by_ref(ref)) and owned.topic == self._topic}
         present = set(refs)
+        kept = {} if self._kept is None else read_kept(self._kept)
+        known -= {owned for owned in known if owned.branch in kept and kept[owned.branch].shallow}
         return sorted(
             (owned for owned in known if {owned.ref, owned.head_ref} <= present), key=lambda owned: owned.branch
         )
@@ -57,7 +63,25 @@ class Serving:
         async with quiet_process(arguments, config=hidden, stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            yield trio.StapledStream(process.stdin, process.stdout)
+            said = _Watched(process.stdout)
+            yield trio.StapledStream(process.stdin, said)
+            if said.packed and any(owned.peer == self._me for owned in chosen):
+                self.given += 1
+
+
+class _Watched(trio.abc.ReceiveStream):
+    """What upload-pack says."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream, self.packed = stream, False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        piece = await self._stream.receive_some(max_bytes)
+        self.packed = self.packed or b"PACK" in piece
+        return piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def make_view(directory: Path, head: Owned) -> Path:
