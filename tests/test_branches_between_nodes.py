@@ -7,7 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 from node_process import NodeProcess, facts, swarm, until, write_topic
+from samples import PLENTY, make_finding
+
+from gossip.identity import load_or_create
+from node.events import Events
+from node.home import Home
+from node.journal import Journal
+from node.notebook import Notebook
+from node.recording import Recorder
+from node.results.repository import open_results
+from node.trials.trainer import TrialReport
+from swarm.words import BriefId
 
 pytestmark = pytest.mark.end_to_end
 
@@ -40,17 +52,36 @@ def head_of(home: Path, peer: str) -> str | None:
     return done.stdout.strip() or None
 
 
+async def find(home: Home, count: int) -> str:
+    """Findings as research records them, without the training; the commit of the last."""
+    brief_id = BriefId(home.read_state()["brief_id"])
+    brief, identity, journal = home.load_brief(brief_id), load_or_create(home.key), Journal(home.journal)
+    notebook = Notebook(brief, journal.of(brief_id), identity, Events())
+    results = open_results(home.results, identity.peer_id, brief.name, "author")
+    await results.prepare()
+    recorder, commit = Recorder(notebook, results, PLENTY, Events()), ""
+    for number in range(1, count + 1):
+        finding = make_finding(brief, number, 2.0).model_copy(update={"number": number})
+        proposal = finding.proposal.model_copy(update={"config": brief.base_config})
+        finding = finding.model_copy(update={"proposal": proposal})
+        _, commit = await recorder.record(finding, [TrialReport(finding.trials[0], (), "log\n", 9.5)])
+    journal.close()
+    return commit
+
+
 def test_a_branch_reaches_others_outlives_its_author_and_is_cloned_by_stock_git(tmp_path, stock_git):
     topic = str(write_topic(tmp_path / "topic"))
     author, second, third = tmp_path / "author", tmp_path / "second", tmp_path / "third"
     with NodeProcess("launch", "--topic", topic, "--no-train", home=second) as keeper:
         ticket = keeper.wait_for("listening")["ticket"]
-        with NodeProcess("join", ticket, "--topic", topic, "--max-experiments", "2", home=author) as node:
+        with NodeProcess("join", ticket, "--topic", topic, "--no-train", home=author) as node:
             peer = node.wait_for("node_started")["peer_id"]
-            node.wait_for("finding_recorded", lambda event: event["number"] == 2)
-            newest = facts("log", author)["findings"][-1]["commit"]
+            node.wait_for("peers_changed", lambda event: event["peers"])
+            node.terminate()
+        newest = trio.run(find, Home(author), 2)
+        with NodeProcess("join", ticket, "--topic", topic, "--no-train", home=author) as node:
             until(lambda: head_of(second, peer) == newest, "the author's branch at the second node")
-            assert node.wait() == 0, node.stderr
+            node.terminate()
         shown = {one["peer"]: one for one in facts("branches", second)["branches"]}[peer]
         assert (shown["head"], shown["behind"]) == (newest, 0)
         assert shown["fetched"]["bytes"] > 1000

@@ -1,7 +1,7 @@
 """Keeps peers' branches here up to date by itself: which author has news, whom to ask for it, how often.
 
 Owns the waiting and the backing off; `fetching.py` does the work. Polite: one fetch at a time, at a bounded pace, and
-longer and longer pauses after long ones, so that it takes a twentieth of the time at most.
+longer pauses after long ones, so that it takes a fifth of the time at most.
 """
 
 import random
@@ -26,7 +26,7 @@ BYTES_PER_SECOND = 4e6  # of automatic fetching: a twenty-fifth of a core for th
 SETTLE_SECONDS = 1.0  # after a finding was heard: its author signs its head, more may come
 RETRIES_SECONDS = (2.0, 4.0, 8.0, 30.0, 120.0)  # until a branch holds the finding that was heard
 LOOK_SECONDS = 120.0  # between two looks at all branches of somebody
-BUSY_SHARE = 20  # pauses are so many times as long as what came before
+BUSY_SHARE = 4  # pauses are so many times as long as what came before
 LONGEST_PAUSE_SECONDS = 60.0
 FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 5.0, 3600.0  # of a failing peer; all of these are guesses
 

@@ -5,6 +5,7 @@ Owns the wiring. Nothing that goes wrong in here ends the node.
 
 import random
 import shutil
+from contextlib import suppress
 
 import trio
 
@@ -20,10 +21,11 @@ from node.events import Events
 from node.home import Home
 from node.network import Network
 from node.notebook import Notebook
+from node.results.git import ResultsError
 from node.results.repository import Results
 from swarm.words import FindingId
 
-FLUSH_SECONDS = 5.0  # peers look a second after they heard of a finding
+FLUSH_SECONDS = 8.0  # peers look a second after they heard of a finding, and rest between two looks
 QUARANTINE = "quarantine"  # in the home
 
 
@@ -49,7 +51,7 @@ class Branches:
         )
         self._announcer = Announcer(results, identity, brief, topic, events)
         self._network, self._serving = network, serving
-        self._given_before = -1  # when our branch moved last; it has not since the start
+        self._moved = False  # our branch, since the start
         notebook.when_own(self._own_moved)
 
         def seq_of(finding: str) -> int:
@@ -75,14 +77,16 @@ class Branches:
 
     async def flush(self) -> None:
         """Give the last finding's commit a moment to reach somebody, if anybody is there to take it."""
-        if self._given_before < 0:
+        if not self._moved:
             return
-        with trio.move_on_after(FLUSH_SECONDS):
-            while self._network.peers and self._serving.given <= self._given_before:  # noqa: ASYNC110 - nobody wakes us
+        with trio.move_on_after(FLUSH_SECONDS), suppress(ResultsError):
+            await self._announcer.announce()
+            told = await self._serving.told()
+            while self._network.peers and self._serving.given != told:  # noqa: ASYNC110 - nobody wakes us
                 await trio.sleep(0.05)
 
     def _own_moved(self) -> None:
-        self._given_before = self._serving.given
+        self._moved = True
         self._announcer.wake()
 
     async def _open_door(self) -> None:

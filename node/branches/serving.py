@@ -25,7 +25,7 @@ class Serving:
         """`kept`: the file of quotas, which says what is shallow; that is not given on."""
         self._kept = kept
         self._git, self._topic, self._me = QuietGit(results), topic, me
-        self.given = 0  # times that somebody was given something of the own branch
+        self.given = ""  # the own signed head that somebody was given last, with what belongs to it
 
     async def open(self, names: Sequence[str]) -> AbstractAsyncContextManager[trio.abc.HalfCloseableStream] | None:
         try:
@@ -39,6 +39,11 @@ class Serving:
         first = next((by_name[name] for name in names if name in by_name), None)
         own = next((owned for owned in chosen if owned.peer == self._me), chosen[0])
         return self._upload_pack(first or own, chosen)
+
+    async def told(self) -> str:
+        """The own signed head, as git names it; "" if there is none."""
+        ref = Owned(self._me, self._topic).head_ref
+        return (await self._git.run("for-each-ref", "--format=%(objectname)", ref)).decode().strip()
 
     async def offered(self) -> list[Owned]:
         """Branches of the topic whose owner signed where they stand. Raises ResultsError."""
@@ -63,10 +68,11 @@ class Serving:
         async with quiet_process(arguments, config=hidden, stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             assert process.stdout is not None
+            own = await self.told() if any(owned.peer == self._me for owned in chosen) else ""
             said = _Watched(process.stdout)
             yield trio.StapledStream(process.stdin, said)
-            if said.packed and any(owned.peer == self._me for owned in chosen):
-                self.given += 1
+            if said.packed and own:
+                self.given = own
 
 
 class _Watched(trio.abc.ReceiveStream):
