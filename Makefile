@@ -12,6 +12,7 @@ TORCH  := torch==2.13.0
 .PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-duplicates fuzz format setup setup-dev clean
 .PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop fuzz format setup setup-dev clean
 .PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-git fuzz format setup setup-dev clean
+.PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-git fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -51,9 +52,8 @@ check: setup-dev
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-duplicates: bench-%: setup-dev
+bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-git: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
-bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-git: bench-%: setup-dev
-	$(BIN)/python tests/bench/bench_$*.py $(ARGS)
 
 fuzz: setup-dev
 	nice -n 10 $(BIN)/python tests/fuzz/fuzz_wire.py $(ARGS)

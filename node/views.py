@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gossip.identity import load_or_create
-from node.early_stopping import saved_json
 from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
 from node.branches.quotas import read_kept
+from node.early_stopping import saved_json
 from node.home import Home
 from node.journal import Journal
 from node.network_file import read_network

@@ -34,9 +34,7 @@ def swarm() -> None:
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(steer, report, finalize, export, topic, metrics, doctor),
-    *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay, fetch),
-    *(topic, metrics, doctor),
+    *(fetch, steer, report, finalize, export, topic, metrics, doctor),
 )
 for command in _COMMANDS:
     swarm.add_command(command)
