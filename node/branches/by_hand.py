@@ -102,18 +102,21 @@ async def visiting(home: Home, goal: Goal, *, as_home: bool) -> AsyncGenerator[B
 async def _dial(bus: Bus, goal: Goal) -> None:
     """All at once, the wanted one for as long as that takes, else the first who answers."""
     failed: list[str] = []
+    ended: list[str] = []
 
     async def dial(address: str) -> None:
         try:
             await bus.dial(address)
         except PeerUnreachable as error:
             failed.append(str(error))
+        finally:
+            ended.append(address)
 
     with trio.move_on_after(DIAL_SECONDS):
         async with trio.open_nursery() as nursery:
             for address in goal.addresses[:16]:
                 nursery.start_soon(dial, address)
-            while len(failed) < len(goal.addresses[:16]):
+            while len(ended) < len(goal.addresses[:16]):
                 if bus.connected() and (not goal.peer or goal.peer in bus.connected()):
                     break
                 await trio.sleep(0.05)

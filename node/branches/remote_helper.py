@@ -41,7 +41,8 @@ def main() -> None:
             raise CannotReach("git-remote-swarm is started by git: git clone swarm://<ticket>")
         home = Home(Path(os.environ.get("SWARM_HOME") or default_home()))
         while (line := _line()) not in ("", "\n"):
-            _obey(line.strip(), home, sys.argv[2])
+            if _obey(line.strip(), home, sys.argv[2]):
+                return  # what git says after that was said to the peer
     except (SwarmError, GossipError, BaseExceptionGroup) as error:
         cause = innermost(error)
         if not isinstance(cause, SwarmError | GossipError):
@@ -60,15 +61,17 @@ def _line() -> str:
     return (line + byte).decode(errors="replace")
 
 
-def _obey(command: str, home: Home, url: str) -> None:
+def _obey(command: str, home: Home, url: str) -> bool:
+    """True when it was the last command."""
     if command == "capabilities":
         os.write(1, b"connect\n\n")
-    elif command == "connect git-upload-pack":
+        return False
+    if command == "connect git-upload-pack":
         trio.run(_connect, home, *parse_url(url))
-    elif command.startswith("connect "):
+        return True
+    if command.startswith("connect "):
         raise CannotReach("a peer's branch can only be read: nothing was pushed")
-    else:
-        raise CannotReach(f"git asks for {command[:80]!r}, which git-remote-swarm does not know; update research-swarm")
+    raise CannotReach(f"git asks for {command[:80]!r}, which git-remote-swarm does not know; update research-swarm")
 
 
 def parse_url(url: str) -> tuple[str, str]:
