@@ -9,10 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-duplicates fuzz format setup setup-dev clean
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop fuzz format setup setup-dev clean
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-git fuzz format setup setup-dev clean
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-git fuzz format setup setup-dev clean
+.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-duplicates bench-git fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -51,8 +48,7 @@ check: setup-dev
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-duplicates: bench-%: setup-dev
-bench-eval bench-sandbox bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-git: bench-%: setup-dev
+bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-duplicates bench-git: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
 fuzz: setup-dev

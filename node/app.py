@@ -193,13 +193,9 @@ class Node:
         self._notebook = Notebook(topic.brief, journal.of(topic.brief_id), identity, events)
         self._results = open_results(home.results, identity.peer_id, topic.brief.name, self._name)
         self._claims = Claims(self._notebook, track)
-        self._network = Network(
-            home, identity, self._notebook, settings, events, OfferedBlobs(topic.blobs()), self._claims
-        )
-        serving = Serving(home.results, topic.brief.name, identity.peer_id)
         serving = Serving(home.results, topic.brief.name, identity.peer_id, home.path / KEPT_BRANCHES)
         offered = OfferedBlobs(topic.blobs())
-        self._network = Network(home, identity, self._notebook, settings, events, offered, serving)
+        self._network = Network(home, identity, self._notebook, settings, events, offered, self._claims, serving)
         self._branches = Branches(
             home, identity, self._notebook, self._results, self._network, serving, events,
             mode=launch.branches, quota_bytes=launch.fetch_quota_mb << 20,
