@@ -17,12 +17,12 @@ from gossip.blobs import OfferedBlobs
 from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
-from node.claims import Claims
 from node.branches.following import Mode
 from node.branches.quotas import DEFAULT_QUOTA_MB
 from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
 from node.branches.service import Branches
 from node.branches.serving import Serving
+from node.claims import Claims
 from node.clock import wall_clock
 from node.events import Events, NodeStarted, Preparing, Stopped
 from node.home import Home, HomeError
