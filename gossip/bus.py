@@ -3,15 +3,18 @@
 A bus belongs to one topic. It runs until cancelled; whatever breaks inside ends `run` with BusFailed, nothing else.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import trio
 
 from gossip.blobs import BlobRequest
 from gossip.refusal import Answer, GossipError
 from gossip.traffic import Traffic
+
+if TYPE_CHECKING:
+    from gossip.pipe import Limits  # which raises what is defined here
 
 Deliver = Callable[[str, bytes], Answer]
 """(forwarder, frame) -> what becomes of it. Called once for each broadcast frame that arrives; sync, never raises."""
@@ -50,7 +53,7 @@ class PeerIncompatible(PeerUnreachable):
 
 
 class BlobAbsent(PeerUnreachable):
-    """A peer does not have a blob, or does not offer it."""
+    """A peer does not have a blob or a branch, or does not offer it."""
 
     def __init__(self, peer: str) -> None:
         super().__init__(f"peer {peer} does not have it")
@@ -109,6 +112,14 @@ class Bus(Protocol):
 
         Returns the size of the whole blob, at most `limit_bytes`. Raises PeerUnreachable, PeerIncompatible, BlobAbsent,
         BlobTooLarge; what came before is kept.
+        """
+        ...
+
+    async def join(self, peer: str, names: Sequence[str], local: trio.abc.HalfCloseableStream, limits: "Limits") -> int:
+        """Let `local`, the side of a git here, talk with a peer's upload-pack about branches, all if none is named.
+
+        Returns how many bytes came. Raises PeerUnreachable, PeerIncompatible, BlobAbsent, TooMuch, LocalEnd. Time is
+        the caller's.
         """
         ...
 

@@ -21,6 +21,8 @@ from multiaddr import Multiaddr
 from gossip.addresses import Address, AddressError, dialable, parse_address, parse_dialable
 from gossip.blobs import PROTOCOL as BLOB_PROTOCOL
 from gossip.blobs import BlobRequest, BlobSource, OfferedBlobs
+from gossip.branches import PROTOCOL as GIT_PROTOCOL
+from gossip.branches import BranchSource, NoBranches
 from gossip.bus import (
     CLAIMS,
     BusFactory,
@@ -39,6 +41,7 @@ from gossip.envelope import MAX_FRAME_BYTES
 from gossip.identity import Identity
 from gossip.interfaces import ip4_addresses, ip6_addresses
 from gossip.libp2p_blobs import BlobStreams
+from gossip.libp2p_git import GitStreams
 from gossip.libp2p_hardening import SafeGossipSub, SafePubsub, keep_quiet, leave_out_peer_records, tell_new_addresses
 from gossip.libp2p_host import build_host, build_pubsub, build_router, swarm_of
 from gossip.libp2p_private import WrongSwarm
@@ -46,6 +49,7 @@ from gossip.libp2p_punch import Puncher
 from gossip.libp2p_relay import Relay
 from gossip.libp2p_streams import REQUEST_SECONDS, CatchupStreams
 from gossip.libp2p_tcp import BoundTcp, bind
+from gossip.pipe import Limits
 from gossip.refusal import Answer
 from gossip.traffic import Traffic
 
@@ -67,6 +71,7 @@ class Libp2pBus:
         *,
         wall_clock: Callable[[], float],
         blobs: BlobSource | None = None,  # what is given to whoever asks by hash
+        branches: BranchSource | None = None,  # what is given to whoever speaks git
         swarm_key: bytes | None = None,  # of a private swarm: nobody without it is talked to
         admits: Callable[[str], bool] = lambda _peer: True,  # who is given blobs, and asked for them
         traffic: Traffic | None = None,  # of the bus before this one, to count on
@@ -79,6 +84,7 @@ class Libp2pBus:
         self._serve = serve
         self._wall_clock = wall_clock
         self._blobs = blobs or OfferedBlobs()
+        self._branches = branches or NoBranches()
         self._swarm_key = swarm_key
         self._admits = admits
         self.traffic = traffic or Traffic()
@@ -94,6 +100,7 @@ class Libp2pBus:
         self._pubsub: SafePubsub | None = None
         self._streams: CatchupStreams | None = None
         self._blob_streams: BlobStreams | None = None
+        self._git_streams: GitStreams | None = None
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -162,6 +169,11 @@ class Libp2pBus:
         if self._blob_streams is None or peer not in self.connected():
             raise PeerUnreachable(f"peer {peer} is not connected")
         return await self._blob_streams.fetch(peer, blob, limit_bytes, keep)
+
+    async def join(self, peer: str, names: Sequence[str], local: trio.abc.HalfCloseableStream, limits: Limits) -> int:
+        if self._git_streams is None or peer not in self.connected():
+            raise PeerUnreachable(f"peer {peer} is not connected")
+        return await self._git_streams.join(peer, names, local, limits)
 
     async def dial(self, address: str) -> None:
         try:
@@ -247,6 +259,8 @@ class Libp2pBus:
         self._relay = Relay(host, self._counts, self._wall_clock, lambda peer: tcp.nursery.start_soon(punch, peer))
         self._blob_streams = BlobStreams(host, self._blobs, self._counts, self.traffic, self._admits)
         host.set_stream_handler(TProtocol(BLOB_PROTOCOL), self._blob_streams.answer)
+        self._git_streams = GitStreams(host, self._branches, self._counts, self.traffic, self._admits)
+        host.set_stream_handler(TProtocol(GIT_PROTOCOL), self._git_streams.answer)
         # Pubsub first: a stream that arrives before it runs ends the host.
         async with background_trio_service(pubsub), background_trio_service(router):
             await pubsub.wait_until_ready()
@@ -292,7 +306,8 @@ class Libp2pBus:
     def _close(self) -> None:
         if self._pubsub is not None:
             self._pubsub.seen_messages.stop()  # a thread the library never stops
-        self._host = self._relay = self._pubsub = self._streams = self._blob_streams = self._nursery = None
+        self._host = self._relay = self._pubsub = self._streams = self._nursery = None
+        self._blob_streams = self._git_streams = None
         self._peers = ()
 
     def _validator(self, deliver: Deliver) -> Callable[[ID, rpc_pb2.Message], bool]:

@@ -6,7 +6,7 @@ hours pass in seconds.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -14,6 +14,7 @@ import trio
 
 from gossip.addresses import Address, AddressError, parse_dialable
 from gossip.blobs import BlobRequest, BlobSource, OfferedBlobs
+from gossip.branches import BranchSource, NoBranches
 from gossip.bus import (
     BlobAbsent,
     BlobTooLarge,
@@ -24,7 +25,9 @@ from gossip.bus import (
     PeerUnreachable,
     PeerUp,
     Serve,
+    innermost,
 )
+from gossip.pipe import Limits, Pipe
 from gossip.refusal import Answer, Refused
 from gossip.traffic import Kind, Traffic
 
@@ -43,10 +46,18 @@ class MemoryNetwork:
     _ports: dict[str, int] = field(default_factory=dict[str, int], init=False)
 
     def bus(
-        self, peer_id: str, topic: str, deliver: Deliver, serve: Serve, blobs: BlobSource | None = None
+        self,
+        peer_id: str,
+        topic: str,
+        deliver: Deliver,
+        serve: Serve,
+        blobs: BlobSource | None = None,
+        branches: BranchSource | None = None,
     ) -> "MemoryBus":
         self._ports.setdefault(peer_id, 10_000 + len(self._ports))
-        return MemoryBus(self, peer_id, topic, deliver, serve, blobs or OfferedBlobs())
+        made = MemoryBus(self, peer_id, topic, deliver, serve, blobs or OfferedBlobs())
+        made.branches = branches or NoBranches()
+        return made
 
     def address(self, peer_id: str) -> str:
         return str(Address("ip4", "127.0.0.1", self._ports.setdefault(peer_id, 10_000 + len(self._ports)), peer_id))
@@ -108,6 +119,7 @@ class MemoryBus:
         self._deliver = deliver
         self.serve = serve
         self.blobs = blobs
+        self.branches: BranchSource = NoBranches()
         self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
@@ -179,6 +191,29 @@ class MemoryBus:
             self._count_blob(peer, len(piece), last=begin + len(piece) == len(whole))
             await keep(piece)
         return len(whole)
+
+    async def join(self, peer: str, names: Sequence[str], local: trio.abc.HalfCloseableStream, limits: Limits) -> int:
+        await self._travel()
+        server = self._network.running(peer)
+        if server is None or peer not in self.connected():
+            raise PeerUnreachable(f"peer {peer} is not connected")
+        opened = await server.branches.open(names)
+        if opened is None:
+            raise BlobAbsent(peer)
+        here, there = memory_wires()
+        pipe = Pipe(here, local, limits, lambda came, went: self._count_git(peer, came, went))
+        try:
+            async with opened as served, trio.open_nursery() as nursery:
+                pipe_there = Pipe(there, served, Limits(bytes_in=limits.bytes_in), outlives=True)
+                nursery.start_soon(pipe_there.run)
+                await pipe.run()
+        except BaseExceptionGroup as group:
+            raise innermost(group) from None
+        return pipe.bytes_in
+
+    def _count_git(self, peer: str, bytes_in: int, bytes_out: int) -> None:
+        self.traffic.received(peer, Kind.GIT, bytes_in)
+        self.traffic.sent(peer, Kind.GIT, bytes_out)
 
     def _count_blob(self, peer: str, size_bytes: int, *, last: bool) -> None:
         self.traffic.received(peer, Kind.BLOB, size_bytes, int(last))
@@ -274,3 +309,35 @@ class MemoryBus:
 
     async def _travel(self) -> None:
         await trio.sleep(self._network.latency_seconds * (0.5 + self._network.rng.random()))
+
+
+class MemoryWire:
+    """One end of a stream in memory."""
+
+    def __init__(self, give: trio.MemorySendChannel[bytes], take: trio.MemoryReceiveChannel[bytes]) -> None:
+        self._give, self._take = give, take
+        self._left = b""
+
+    async def write(self, data: bytes) -> None:
+        await self._give.send(data)
+
+    async def read(self, n: int) -> bytes:
+        try:
+            piece = self._left or await self._take.receive()
+        except trio.EndOfChannel:
+            return b""
+        self._left = piece[n:]
+        return piece[:n]
+
+    async def close(self) -> None:
+        await self._give.aclose()
+
+    async def reset(self) -> None:
+        await self._give.aclose()
+        await self._take.aclose()
+
+
+def memory_wires() -> tuple[MemoryWire, MemoryWire]:
+    to_there, from_here = trio.open_memory_channel[bytes](64)
+    to_here, from_there = trio.open_memory_channel[bytes](64)
+    return MemoryWire(to_there, from_there), MemoryWire(to_here, from_here)

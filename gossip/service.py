@@ -33,6 +33,7 @@ from gossip.forks import Forks, NoForks
 from gossip.heard import Heard, RefusedRecords
 from gossip.intake import Intake
 from gossip.mdns import LocalDiscovery
+from gossip.pipe import Limits
 from gossip.puller import Puller
 from gossip.refusal import Refusal
 from gossip.store import RecordStore
@@ -175,6 +176,15 @@ class GossipService:
     def admits(self, peer: str) -> bool:
         """Whether a peer may be connected with us: not denied, not banned, and allowed if only some are."""
         return self._intake.admits(peer)
+
+    async def join(self, peer: str, names: Sequence[str], local: trio.abc.HalfCloseableStream, limits: Limits) -> int:
+        """As the bus's. Raises PeerUnreachable too while there is none."""
+        if self._bus is None:
+            raise PeerUnreachable("networking is not running")
+        return await self._bus.join(peer, names, local, limits)
+
+    def connected(self) -> tuple[str, ...]:
+        return () if self._bus is None else self._bus.connected()
 
     def snapshot(self) -> Snapshot:
         bus = self._bus

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     BROADCAST = "broadcast"  # bytes: all of GossipSub's, its control messages too; messages: the records in them
     CATCHUP = "catchup"  # requests and answers
     BLOB = "blob"  # requests and answers; a blob is one message
+    GIT = "git"  # branches: requests, and all that git says; a request is one message
 
 
 @dataclass(slots=True)

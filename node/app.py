@@ -17,6 +17,11 @@ from gossip.blobs import OfferedBlobs
 from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
 from gossip.ticket import Ticket
+from node.branches.following import Mode
+from node.branches.quotas import DEFAULT_QUOTA_MB
+from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
+from node.branches.service import Branches
+from node.branches.serving import Serving
 from node.claims import Claims
 from node.clock import wall_clock
 from node.events import Events, NodeStarted, Preparing, Stopped
@@ -81,6 +86,8 @@ class Launch:
     model: str | None = None
     agent_command: str | None = None
     remote: str | None = None
+    branches: Mode = "full"  # what is fetched of peers' branches by itself
+    fetch_quota_mb: int = DEFAULT_QUOTA_MB
     train: bool = True
     unsafe: bool = False
     early_stop: bool = True
@@ -186,9 +193,13 @@ class Node:
         self._notebook = Notebook(topic.brief, journal.of(topic.brief_id), identity, events)
         self._results = open_results(home.results, identity.peer_id, topic.brief.name, self._name)
         self._claims = Claims(self._notebook, track)
-        self._network = Network(
-            home, identity, self._notebook, settings, events, OfferedBlobs(topic.blobs()), self._claims
-        )
+        serving = Serving(home.results, topic.brief.name, identity.peer_id, home.path / KEPT_BRANCHES)
+        offered = OfferedBlobs(topic.blobs())
+        self._network = Network(home, identity, self._notebook, settings, events, offered, self._claims, serving)
+        self._branches = Branches(
+            home, identity, self._notebook, self._results, self._network, serving, events,
+            mode=launch.branches, quota_bytes=launch.fetch_quota_mb << 20,
+        )  # fmt: skip
         self._proposer = proposer
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         room = Room(home.path, events)
@@ -235,12 +246,14 @@ class Node:
                     self._events.notice(f"took {recovered} findings from the branch that the journal did not have")
                 nursery.start_soon(self._state.run)
                 nursery.start_soon(self._network.run)
+                nursery.start_soon(self._branches.run)
                 if self._pusher is not None:
                     self._notebook.when_own(self._pusher.wake)
                     nursery.start_soon(self._pusher.run)
                 reason = await self._work_until_stopped(nursery)
                 self._claims.give_up()
                 await self._network.flush()
+                await self._branches.flush()
                 if self._pusher is not None:
                     await self._pusher.flush()
                 nursery.cancel_scope.cancel()

@@ -10,6 +10,8 @@ scratch/        where trials run; emptied at start
 replays/        what `swarm replay` asks of the node that runs here
 program.md      what the owner wants researched: the brief's goal until it is edited
 steering.toml   what the owner pins and bans; of topics worked on before: with the beginning of the brief id in the name
+branches.json   what is kept of peers' branches; quarantine/ is where one is while it is checked; door.sock is how
+                git and `swarm fetch` speak with a running node
 peers.toml      whom the owner lets in and keeps out, if there is one
 peers.json      where peers were reached; reputation.json: what is held against them
 network.json    what a running node counts of its network

@@ -19,6 +19,7 @@ from gossip.address_book import AddressBook
 from gossip.addresses import parse_address, parse_dialable
 from gossip.admission import Admission
 from gossip.blobs import BlobSource, OfferedBlobs
+from gossip.branches import BranchSource
 from gossip.bus import Bus, BusFactory, Deliver, Serve
 from gossip.claims import MAX_SECONDS as MAX_CLAIM_SECONDS
 from gossip.claims import Claim, ClaimAdmission, seal_claim
@@ -76,9 +77,11 @@ class Network:
         events: Events,
         blobs: BlobSource | None = None,  # what whoever joins may have: brief and shards
         claims: Claims | None = None,  # of the one who researches here
+        branches: BranchSource | None = None,  # what whoever speaks git may have
     ) -> None:
         self._home = home
         self._blobs = blobs or OfferedBlobs()
+        self._branches = branches
         self._identity = identity
         self._notebook = notebook
         self._settings = settings
@@ -93,7 +96,7 @@ class Network:
             self._book.load_json(self._book_file.read_text(errors="replace"))
         self._reputation_file = home.path / REPUTATION_FILE
         self._reputation = load_reputation(home)
-        door = Doorkeeper(identity.peer_id, settings.lists, self._reputation)
+        self._door = door = Doorkeeper(identity.peer_id, settings.lists, self._reputation)
         brief = notebook.journal.brief
         listen = settings.listen or default_listen(home.read_state().get("port"))
         self._claims = claims
@@ -126,6 +129,16 @@ class Network:
     def peers(self) -> tuple[str, ...]:
         return tuple(sorted(self._peers))
 
+    @property
+    def service(self) -> GossipService:
+        """For who speaks with single peers."""
+        return self._service
+
+    def wants_branch_of(self, author: str) -> bool:
+        """Whether an author is one of the topic whose word is taken."""
+        barred = self._door.refuse_author(author) or self._notebook.refuse_author(author)
+        return barred is None and author in self._notebook.journal.heads()
+
     async def run(self) -> None:
         """Until cancelled. Raises ListenError if the first start cannot listen."""
         async with trio.open_nursery() as nursery:
@@ -145,7 +158,13 @@ class Network:
     def _bus_factory(self, topic: str, listen: Sequence[str]) -> BusFactory:
         key = self._settings.swarm_key
         return bus_factory(
-            self._identity, topic, listen, self._blobs, key, admits=lambda peer: self._service.admits(peer)
+            self._identity,
+            topic,
+            listen,
+            self._blobs,
+            key,
+            admits=lambda peer: self._service.admits(peer),
+            branches=self._branches,
         )
 
     def _receive(self, record: Record, heard: Heard) -> Refusal | None:
@@ -307,6 +326,7 @@ def bus_factory(
     blobs: BlobSource | None = None,
     swarm_key: bytes | None = None,
     admits: Callable[[str], bool] = lambda _peer: True,
+    branches: BranchSource | None = None,
 ) -> BusFactory:
     """Buses over libp2p. They count their traffic on, one after the other."""
     traffic = Traffic()
@@ -322,6 +342,7 @@ def bus_factory(
             serve,
             wall_clock=wall_clock,
             blobs=blobs,
+            branches=branches,
             swarm_key=swarm_key,
             admits=admits,
             traffic=traffic,

@@ -6,10 +6,12 @@ docs/cli.md names every key. How the answers look on a terminal is the command l
 
 import contextlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gossip.identity import load_or_create
+from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
+from node.branches.quotas import read_kept
 from node.early_stopping import saved_json
 from node.home import Home
 from node.journal import Journal
@@ -30,7 +32,7 @@ from swarm.brief import Brief
 from swarm.finding import Track
 from swarm.ledger import Entry, Ledger, ReplayEntry
 from swarm.space import changes
-from swarm.words import BriefId, PeerId, SwarmError
+from swarm.words import BriefId, FindingId, PeerId, SwarmError
 
 Json = dict[str, Any]  # Any: a JSON document
 LEAST_ID_CHARACTERS = 4  # of the beginning of a finding's id
@@ -239,6 +241,7 @@ def leaderboard(archive: Archive, *, all_tracks: bool = False) -> Json:
 async def branches(archive: Archive) -> Json:
     """Branches in the results repository, and authors whose findings are known but whose branch is not here."""
     heads = await archive.results().branches() if archive.home.results.exists() else {}
+    kept = read_kept(archive.home.path / KEPT_BRANCHES)
     rows: list[Json] = []
     for peer in sorted({*archive.ledger.authors(), archive.me}):
         name = f"nodes/{peer}/{archive.brief.name}"
@@ -250,9 +253,19 @@ async def branches(archive: Archive) -> Json:
                 "head": heads.get(name),
                 "findings": len(archive.ledger.entries(author=peer)),
                 "best": measured[0].val_bpb if measured else None,
+                **await _against_records(archive, peer, name if name in heads else None),
+                "fetched": asdict(kept[name]) if name in kept and name in heads else None,
             }
         )
     return {"branches": rows}
+
+
+async def _against_records(archive: Archive, peer: str, branch: str | None) -> Json:
+    """How many findings of an author the branch lacks, and how many of its commits no record is known of."""
+    known = {entry.id for entry in archive.ledger.entries(author=PeerId(peer))}
+    commits = await archive.results().history(branch) if branch is not None else []
+    held = {FindingId(commit.trailers["Finding-Id"]) for commit in commits if "Finding-Id" in commit.trailers}
+    return {"commits": len(commits), "behind": len(known - held), "ahead": len(held - known)}
 
 
 def ticket(archive: Archive) -> Json:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossip import catchup, envelope, identity, ticket
+from gossip import branches, catchup, envelope, identity, ticket
 from gossip.refusal import Refused
 from swarm.brief import BriefId, brief_id, decode_brief, topic_name
 from swarm.finding import decode_finding
@@ -252,3 +252,33 @@ def test_exchange() -> None:
         assert heads == step["heads_after"]
     assert sum(heads.values()) == len(records())
     assert not exchange["streams"][-1]["more"]
+
+
+# --- branches ---
+
+
+@each("heads.json", "seq")
+def test_signed_head(vector: dict[str, Any]) -> None:
+    head = branches.open_head(bytes.fromhex(vector["head"]))
+    said = (head.author, head.brief, head.branch, head.commit.hex(), head.seq, head.at_ms)
+    assert said == tuple(vector[name] for name in ("author", "brief", "branch", "commit", "seq", "at"))
+    author = identity.Identity(bytes.fromhex(vector["seed"]))
+    made = branches.seal_head(author, head.brief, head.branch, head.commit, head.seq, head.at_ms)
+    assert made.frame == head.frame
+
+
+@each("refused_heads.json")
+def test_refused_head(vector: dict[str, str]) -> None:
+    with pytest.raises(Refused) as caught:
+        branches.open_head(bytes.fromhex(vector["head"]))
+    assert caught.value.reason.value == vector["reason"]
+
+
+def test_git_requests() -> None:
+    for vector in vectors("git_requests.json")["requests"]:
+        message = bytes.fromhex(vector["message"])
+        assert branches.decode_request(message) == tuple(vector["branches"])
+        assert branches.encode_request(vector["branches"]) == message
+    for vector in vectors("git_requests.json")["refused"]:
+        with pytest.raises(Refused):
+            branches.decode_request(bytes.fromhex(vector["message"]))

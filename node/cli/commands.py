@@ -11,6 +11,7 @@ from gossip.refusal import GossipError
 from node.app import UsageError
 from node.cli.exchange import export
 from node.cli.explain import explain
+from node.cli.fetch import fetch
 from node.cli.launch import join, launch
 from node.cli.look import branches, diff, leaderboard, log, show, status, ticket
 from node.cli.metrics import metrics
@@ -33,7 +34,7 @@ def swarm() -> None:
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(steer, report, finalize, export, topic, metrics, doctor),
+    *(fetch, steer, report, finalize, export, topic, metrics, doctor),
 )
 for command in _COMMANDS:
     swarm.add_command(command)

@@ -12,6 +12,8 @@ import trio
 
 from gossip.ticket import Ticket, TicketError, decode_ticket
 from node.app import Launch, run_node
+from node.branches.following import MODES, Mode
+from node.branches.quotas import DEFAULT_QUOTA_MB
 from node.cli.options import PeerType, home_option
 from node.home import Home
 from node.metrics_server import MetricsAddress
@@ -123,6 +125,11 @@ def node_options(command: F) -> F:
                      help="A program that has ideas: a coding agent or a script. Run by the shell in a checkout of the "
                           "best, with your rights; its edit of train.py or config.json is tried."),
         click.option("--remote", metavar="URL", help="Also push the branch to this git remote."),
+        click.option("--branches", type=click.Choice(MODES), default="full", show_default=True, metavar="MODE",
+                     help="Fetch peers' branches: full, shallow (the newest commit of each) or off."),
+        click.option("--fetch-quota", "fetch_quota_mb", type=click.IntRange(min=1, max=1 << 20), metavar="MB",
+                     default=DEFAULT_QUOTA_MB, show_default=True,
+                     help="How much of peers' branches is kept; a quarter of it at most of one peer."),
         click.option("--no-train", is_flag=True, help="Keep records and introduce peers, but do not research."),
         click.option("--unsafe", is_flag=True,
                      help="Where no sandbox works: run code that the language model wrote all the same."),
@@ -181,6 +188,8 @@ def _start(
     model: str | None,
     agent_command: str | None,
     remote: str | None,
+    branches: Mode,
+    fetch_quota_mb: int,
     no_train: bool,
     unsafe: bool,
     early_stop: bool,
@@ -208,6 +217,8 @@ def _start(
         model=model,
         agent_command=agent_command,
         remote=remote,
+        branches=branches,
+        fetch_quota_mb=fetch_quota_mb,
         train=not no_train,
         unsafe=unsafe,
         early_stop=early_stop,

@@ -258,10 +258,12 @@ def branches(home: Home, topic: str | None, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    made = table(("branch", "wide"), ("findings", "right"), ("best", "right"), ("head", ""))
+    made = table(("branch", "wide"), ("findings", "right"), ("best", "right"), ("head", ""), ("size", "right"))
     for branch in facts["branches"]:
-        head = branch["head"][:10] if branch["head"] else "not in this repository"
-        made.add_row(*row(branch["name"], branch["findings"], bpb(branch["best"]), head))
+        behind = f", {branch['behind']} behind" if branch["head"] and branch["behind"] else ""
+        head = f"{branch['head'][:10]}{behind}" if branch["head"] else "not in this repository"
+        size = f"{branch['fetched']['bytes'] / 1024:.0f} kB" if branch["fetched"] else ""
+        made.add_row(*row(branch["name"], branch["findings"], bpb(branch["best"]), head, size))
     console = Console()
     console.print(made)
     console.print(Text(f"browse them with git in {home.results}", style="dim"), soft_wrap=True)

@@ -5,8 +5,9 @@ import hashlib
 
 import msgpack
 
-from gossip import catchup
+from gossip import branches, catchup
 from gossip.catchup import Page, Request, encode_page, encode_request
+from gossip.identity import Identity
 from gossip.ticket import Ticket, encode_ticket
 from tests.vectors.records import ALICE, BOB, BRIEF, records
 
@@ -191,7 +192,76 @@ def exchange_vectors() -> dict[str, object]:
     return {"protocol": catchup.PROTOCOL, "brief": BRIEF, "streams": steps}
 
 
+BRANCH = f"nodes/{ALICE.peer_id}/pysource"
+
+
+def head_vectors() -> list[dict[str, object]]:
+    """Signed heads as the blobs that lie beside their branches."""
+    made = [
+        branches.seal_head(ALICE, BRIEF, BRANCH, bytes(range(20)), 1, 1_763_000_000_000),
+        branches.seal_head(ALICE, BRIEF, BRANCH, b"\xff" * 20, 2**53 - 1, 0),
+    ]
+    return [
+        {
+            "seed": ALICE.seed.hex(),
+            "author": head.author,
+            "brief": head.brief,
+            "branch": head.branch,
+            "commit": head.commit.hex(),
+            "seq": head.seq,
+            "at": head.at_ms,
+            "head": head.frame.hex(),
+        }
+        for head in made
+    ]
+
+
+def refused_head_vectors() -> list[dict[str, str]]:
+    sound = {"v": 1, "author": ALICE.peer_id, "brief": BRIEF, "branch": BRANCH, "commit": bytes(20), "seq": 1, "at": 0}
+
+    def signed(fields: object, prefix: bytes = b"research-swarm/head/1\0", who: Identity = ALICE) -> bytes:
+        body = msgpack.packb(fields)
+        return who.sign(prefix + body) + body
+
+    table = {
+        "nothing": (b"", "malformed"),
+        "signed by another": (signed(sound, who=BOB), "bad_signature"),
+        "signed as a record": (signed(sound, b"research-swarm/record/1\0"), "bad_signature"),
+        "version 2": (signed(sound | {"v": 2}), "unknown_version"),
+        "commit of 32 bytes": (signed(sound | {"commit": bytes(32)}), "malformed"),
+        "commit as text": (signed(sound | {"commit": "00" * 20}), "malformed"),
+        "seq 0": (signed(sound | {"seq": 0}), "malformed"),
+        "seq true": (signed(sound | {"seq": True}), "malformed"),
+        "branch that leaves its folder": (signed(sound | {"branch": "nodes/../x"}), "malformed"),
+        "branch that looks like an option": (signed(sound | {"branch": "-u"}), "malformed"),
+        "a byte after the map": (signed(sound) + b"\0", "malformed"),
+        "over 1024 bytes": (signed(sound | {"more": "x" * 1024}), "oversize"),
+    }
+    return [{"what": what, "head": head.hex(), "reason": reason} for what, (head, reason) in table.items()]
+
+
+def git_request_vectors() -> dict[str, object]:
+    asked = [[], [BRANCH], [BRANCH, f"nodes/{BOB.peer_id}/pysource"]]
+    refused = {
+        "version 2": msgpack.packb({"v": 2, "branches": []}),
+        "branches as text": msgpack.packb({"v": 1, "branches": BRANCH}),
+        "a branch that is a number": msgpack.packb({"v": 1, "branches": [5]}),
+        "a path": msgpack.packb({"v": 1, "branches": ["../../etc/passwd"]}),
+        "an option": msgpack.packb({"v": 1, "branches": ["--upload-pack=x"]}),
+        "65 branches": msgpack.packb({"v": 1, "branches": [BRANCH] * 65}),
+        "an array": msgpack.packb([1, []]),
+        "nothing": b"",
+    }
+    return {
+        "requests": [{"branches": names, "message": branches.encode_request(names).hex()} for names in asked],
+        "refused": [{"what": what, "message": message.hex()} for what, message in refused.items()],
+    }
+
+
 VECTORS = {
+    "heads.json": head_vectors,
+    "refused_heads.json": refused_head_vectors,
+    "git_requests.json": git_request_vectors,
     "tickets.json": ticket_vectors,
     "refused_tickets.json": refused_ticket_vectors,
     "topics.json": topic_vectors,

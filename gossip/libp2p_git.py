@@ -1,0 +1,174 @@
+"""git's own protocol over libp2p streams: which branches, one byte, then a pipe. One of the files that import libp2p.
+
+Serving is bounded in streams, for each peer too, in how often a peer may ask, and in time. The process behind a stream
+ends with it. What it is and what branches mean is the source's business (gossip/branches.py).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import trio
+from libp2p.abc import IHost, INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
+
+from gossip.branches import (
+    MAX_REQUEST_BYTES,
+    PROTOCOL,
+    BranchSource,
+    BranchStatus,
+    decode_request,
+    encode_request,
+)
+from gossip.budgets import Budgets, Rate
+from gossip.bus import BlobAbsent, PeerUnreachable, in_short
+from gossip.libp2p_messages import LENGTH_BYTES, check_speaks, framed, read_exactly, read_message
+from gossip.pipe import Limits, Pipe, TooMuch
+from gossip.refusal import GossipError
+from gossip.traffic import Kind, Traffic
+
+MAX_SERVED = 4  # at one time; a git process each; guess, as all below
+MAX_SERVED_TO_ONE = 2
+ASKER_RATE = Rate(per_second=0.5, burst=60)  # a look and a fetch for each finding of a busy swarm
+REQUEST_SECONDS = 20.0  # for the request, and for the answer's first byte
+MAX_SERVING_SECONDS = 1800.0
+_SETTLE_SECONDS = 0.05
+# What a peer says to upload-pack is what it wants and has: 50 bytes a commit. It is given 16 MB/s: a sixth of a core.
+# It may be silent while it waits for the pack; upload-pack itself does not wait long for a word.
+SERVING = Limits(bytes_in=16 << 20, bytes_per_second_out=16e6, silence_seconds=MAX_SERVING_SECONDS)
+
+
+class _Wire:
+    """A stream as a pipe needs it: a read that waits ends with a reset, which the library does not see to."""
+
+    def __init__(self, stream: INetStream) -> None:
+        self._stream = stream
+        self._reading: trio.CancelScope | None = None
+        self.write, self.close = stream.write, stream.close
+
+    async def read(self, n: int) -> bytes:
+        with trio.CancelScope() as self._reading:
+            piece = await self._stream.read(n)
+            self._reading = None
+            return piece
+        return b""
+
+    async def reset(self) -> None:
+        with suppress(Exception):
+            await self._stream.reset()
+        await trio.sleep(_SETTLE_SECONDS)  # a read that was just writing is done with it, and only waits if it goes on
+        if self._reading is not None:
+            self._reading.cancel()
+
+
+class GitStreams:
+    def __init__(
+        self,
+        host: IHost,
+        source: BranchSource,
+        counts: Counter[str],
+        traffic: Traffic,
+        admits: Callable[[str], bool],
+    ) -> None:
+        """`admits`: whether a peer is given anything, and asked for anything."""
+        self._host, self._source, self._counts, self._traffic, self._admits = host, source, counts, traffic, admits
+        self._serving: Counter[str] = Counter()
+        self._askers = Budgets(ASKER_RATE)
+
+    # --- giving ---
+
+    async def answer(self, stream: INetStream) -> None:
+        """For an inbound stream. What it raises resets the stream."""
+        peer = stream.muxed_conn.peer_id.to_base58()
+        if not self._admits(peer):
+            self._counts["git_barred"] += 1
+            await stream.reset()
+            return
+        full = self._serving.total() >= MAX_SERVED or self._serving[peer] >= MAX_SERVED_TO_ONE
+        busy = full or not self._askers.take(peer, trio.current_time())
+        if full and self._serving.total() >= 4 * MAX_SERVED:  # not even a refusal for whoever opens them by the hundred
+            self._counts["git_refused"] += 1
+            await stream.reset()
+            return
+        self._serving[peer] += 1
+        try:
+            with trio.fail_after(MAX_SERVING_SECONDS):
+                await self._answer(stream, peer, busy=busy)
+        finally:
+            self._serving[peer] -= 1
+            self._serving += Counter()  # forgets who has none
+
+    async def _answer(self, stream: INetStream, peer: str, *, busy: bool) -> None:
+        with trio.fail_after(REQUEST_SECONDS):
+            message = await read_message(stream, MAX_REQUEST_BYTES)
+        self._traffic.received(peer, Kind.GIT, LENGTH_BYTES + len(message), 1)
+        names = decode_request(message)
+        opened = None if busy else await self._source.open(names)
+        if opened is None:
+            self._counts["git_refused" if busy else "git_absent"] += 1
+            await stream.write(bytes([BranchStatus.BUSY if busy else BranchStatus.ABSENT]))
+        else:
+            async with opened as local:
+                await stream.write(bytes([BranchStatus.HERE]))
+                await Pipe(_Wire(stream), local, SERVING, self._counter(peer), outlives=True).run()
+            self._counts["git_served"] += 1
+            return
+        await stream.close()
+
+    # --- getting ---
+
+    async def join(self, peer: str, names: Sequence[str], local: trio.abc.HalfCloseableStream, limits: Limits) -> int:
+        """Let `local`, git's side, talk with a peer's upload-pack. Returns how many bytes came.
+
+        Raises PeerUnreachable, PeerIncompatible, BlobAbsent, TooMuch, LocalEnd. Time is the caller's.
+        """
+        if not self._admits(peer):
+            raise PeerUnreachable(f"peer {peer} is not asked: it is denied, not allowed or banned")
+        try:
+            with trio.fail_after(REQUEST_SECONDS):
+                stream = await self._host.new_stream(ID.from_base58(peer), [TProtocol(PROTOCOL)])
+        except Exception as error:  # negotiation, reset, connection gone: one of many classes
+            check_speaks(self._host, peer, PROTOCOL)
+            raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
+        try:
+            await self._ask(stream, peer, names)
+            pipe = Pipe(_Wire(stream), local, limits, self._counter(peer))
+            await pipe.run()
+        except BaseException as error:
+            with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
+                await stream.reset()
+            raise _told(peer, error) from None
+        return pipe.bytes_in
+
+    async def _ask(self, stream: INetStream, peer: str, names: Sequence[str]) -> None:
+        message = encode_request(names)
+        with trio.CancelScope(shield=True), trio.fail_after(REQUEST_SECONDS):
+            await stream.write(framed(message))
+        self._traffic.sent(peer, Kind.GIT, LENGTH_BYTES + len(message), 1)
+        with trio.fail_after(REQUEST_SECONDS):
+            status = (await read_exactly(stream, 1))[0]
+        if status == BranchStatus.ABSENT:
+            raise BlobAbsent(peer)
+        if status != BranchStatus.HERE:
+            raise PeerUnreachable(f"peer {peer} is busy")
+
+    def _counter(self, peer: str) -> Callable[[int, int], None]:
+        def count(bytes_in: int, bytes_out: int) -> None:
+            self._counts["git_bytes_in"] += bytes_in
+            self._counts["git_bytes_out"] += bytes_out
+            self._traffic.received(peer, Kind.GIT, bytes_in)
+            self._traffic.sent(peer, Kind.GIT, bytes_out)
+
+        return count
+
+
+def _told(peer: str, error: BaseException) -> BaseException:
+    """The sentence names the peer; what is no Exception, and what names it already, stays."""
+    if isinstance(error, TooMuch):
+        return TooMuch(f"peer {peer}: {error}")
+    if not isinstance(error, Exception) or (isinstance(error, GossipError) and peer in str(error)):
+        return error
+    if isinstance(error, GossipError) and not isinstance(error, PeerUnreachable):
+        return error
+    return PeerUnreachable(f"peer {peer} broke off: {in_short(error)}")
