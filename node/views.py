@@ -98,7 +98,7 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
     journal = Journal(home.journal, readonly=True)
     try:
         state = home.read_state()
-        brief_id, brief = _choose_brief(home, state, journal, topic)
+        brief_id, brief = choose_brief(home, state, journal, topic)
         me, records = PeerId(load_or_create(home.key).peer_id), journal.of(brief_id)
         ledger = ledger_of(brief, records.records(), ignored=records.unwanted() - {me})
         yield Archive(
@@ -108,7 +108,15 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
         journal.close()
 
 
-def _choose_brief(home: Home, state: Json, journal: Journal, topic: str | None) -> tuple[BriefId, Brief]:
+def topics(home: Home, state: Json, journal: Journal) -> tuple[tuple[BriefId, str], ...]:
+    """Every topic of a home with its name: the one last worked on first, then by what came last."""
+    known = {BriefId(path.stem) for path in home.briefs.glob("*.json")}
+    latest = [BriefId(b) for b in (state.get("brief_id", ""), *journal.briefs()) if b in known]
+    return tuple((id, home.load_brief(id).name) for id in dict.fromkeys([*latest, *sorted(known)]))
+
+
+def choose_brief(home: Home, state: Json, journal: Journal, topic: str | None) -> tuple[BriefId, Brief]:
+    """Raises NothingFound."""
     known = [BriefId(path.stem) for path in home.briefs.glob("*.json")]
     latest = ([BriefId(state["brief_id"])] if "brief_id" in state else []) + [BriefId(b) for b in journal.briefs()]
     for id in [b for b in latest if b in known] + known:
