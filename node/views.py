@@ -189,14 +189,14 @@ def _drift(archive: Archive) -> Json | None:
     drift = drift_of(archive.sealed, archive.track)
     if drift is None:
         return None
-    return _sealed(drift.latest) | {
+    return sealed_json(drift.latest) | {
         "first_gap": drift.first.gap,
         "growth": drift.growth,
-        "milestones": [{"id": score.finding} | _sealed(score) for score in drift.scores],
+        "milestones": [{"id": score.finding} | sealed_json(score) for score in drift.scores],
     }
 
 
-def _sealed(score: SealedScore) -> Json:
+def sealed_json(score: SealedScore) -> Json:
     return {"sealed_bpb": score.sealed_bpb, "val_bpb": score.val_bpb, "gap": score.gap}
 
 
@@ -308,7 +308,7 @@ def show(archive: Archive, reference: str) -> Json:
     finding = entry.finding
     parent = archive.ledger.get(finding.proposal.parent)
     before = parent.finding.proposal.config if parent else archive.brief.base_config
-    sealed = next((_sealed(score) for score in archive.sealed if score.finding == entry.id), None)
+    sealed = next((sealed_json(score) for score in archive.sealed if score.finding == entry.id), None)
     return archive.finding(entry) | {
         "changes": changes(before, finding.proposal.config),
         "sealed": sealed,

@@ -213,7 +213,8 @@ class Ledger:
         """Scores by author and thing, of things with more than one trial: one says nothing about noise."""
         if track not in self._repeats:
             groups: dict[PeerId, list[tuple[float, ...]]] = {}
-            for key in sorted(key for (key, at), ids in self._by_key.items() if at == track and not self._ran_once(ids)):
+            keys = (key for (key, at), ids in self._by_key.items() if at == track and not self._ran_once(ids))
+            for key in sorted(keys):
                 for who, trials in self.trials(key, track).items():
                     groups.setdefault(who, []).append(scores(trials))
             self._repeats[track] = groups

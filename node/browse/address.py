@@ -28,8 +28,10 @@ class PageAddress:
         return ip_address(self.host).is_loopback
 
     def url(self, port: int) -> str:
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - what a person can click
-        return f"http://[{shown}]:{port}/" if ":" in shown.strip("[]") and "[" not in shown else f"http://{shown}:{port}/"
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return (
+            f"http://[{shown}]:{port}/" if ":" in shown.strip("[]") and "[" not in shown else f"http://{shown}:{port}/"
+        )
 
 
 def parse_page_address(text: str) -> PageAddress:
@@ -51,7 +53,7 @@ def listen(address: PageAddress, remembered: int | None = None) -> trio.SocketLi
     """Raises BrowseError if the port that was asked for is taken."""
     if address.port is not None:
         return _bound(address.host, address.port)
-    tried = dict.fromkeys([*([remembered] if remembered else []), *range(FIRST_PORT, FIRST_PORT + PORTS_TRIED), 0])
+    tried = [*([remembered] if remembered else []), *range(FIRST_PORT, FIRST_PORT + PORTS_TRIED), 0]
     for port in tried:
         try:
             return _bound(address.host, port)

@@ -55,7 +55,7 @@ COLUMNS = _columns(
     Column("when", "When", lambda row: row.at_ms, numeric=True, descending_first=True),
     Column("id", "Id", lambda row: row.id),
 )  # fmt: skip
-DEFAULT = ("run", "node", "number", "val_bpb", "effect", "status", "standing", "arm", "when")
+DEFAULT = ("run", "val_bpb", "effect", "status", "standing", "node", "number", "arm", "when")
 
 
 def column(name: str, settings: Iterable[str]) -> Column | None:

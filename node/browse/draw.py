@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from node.browse import facts, run_facts
 from node.browse.asked import Asked
+from node.browse.blocks import blocks
 from node.browse.column import COLUMNS, CONFIG, DEFAULT
 from node.browse.pages import render
 from node.browse.patches import patch_lines
@@ -17,13 +18,13 @@ from node.browse.pictures import Curves, Progress, curves, progress, spark
 from node.browse.question import read_question, shown_columns
 from node.browse.reading import Sight
 from node.browse.row import Row
-from node.browse.tree import tree
+from node.browse.tree import Knot, tree
 from swarm.trial import Track
 from swarm.words import PeerId
 
 Json = dict[str, Any]  # Any: a JSON document
 Drawn = Mapping[str, object]  # what a template needs beside the facts
-WIDE, SMALL = (880, 300), (560, 240)
+WIDE, WHOLE, SMALL, PHONE = (880, 310), (1240, 340), (560, 250), (380, 260)  # pixels; what is too large shrinks
 
 
 def overview(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
@@ -32,7 +33,7 @@ def overview(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
     return made, {"progress": _progress(sight, track), "track": track, **_now(made["now"])}
 
 
-def now_part(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
+def now_part(sight: Sight, _asked: Asked) -> tuple[Json, Drawn]:
     made = {"now": facts.now(sight)}
     return made, _now(made["now"])
 
@@ -57,7 +58,7 @@ def run(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
     made = run_facts.run(sight, asked.name)
     path = [row.id for row in sight.catalogue.path(_row(sight, made["id"]))]
     return made, {
-        "curves": curves([(f"#{made['number']}", made["curve"])], made["budget_seconds"], *SMALL),
+        "curves": _curves([(f"#{made['number']}", made["curve"])], made["budget_seconds"], SMALL),
         "patch": patch_lines(made["patch"]),
         "depth": len(path),
         "results": str(sight.home.results),
@@ -72,7 +73,7 @@ def compare(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
     budget = max((one["budget_seconds"] for one in listed), default=None)
     diff: Json | None = made["source"]
     return made, {
-        "curves": curves(named, budget, *WIDE),
+        "curves": _curves(named, budget, WHOLE),
         "patch": patch_lines(diff["diff"]) if diff else None,
         "by_id": {one["id"]: one for one in listed},
     }
@@ -91,17 +92,20 @@ def lineage(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
         "budget_seconds": track.budget_seconds if track else None,
         "goal": goal.id if goal else None,
         "path": [facts.row_json(sight, row) for row in catalogue.path(goal)] if goal else [],
-        "knots": [
-            {"id": knot.row.id, "parent": knot.row.parent, "inspirations": list(knot.row.inspirations), "tried": knot.tried}
-            for knot in knots
-        ],
+        "knots": [_knot_json(knot) for knot in knots],
         "left_out": drawn.left_out if drawn else 0,
-    }  # fmt: skip
+    }
     colours = {knot.row.peer: (knot.colour, knot.row.node_name) for knot in knots}
-    return made, {"tree": drawn, "goal": goal, "best": best, "track": track, "colours": colours, "tracks": _tracks(sight)}
+    chosen = {"goal": goal, "best": best, "track": track, "tracks": catalogue.tracks()}
+    return made, {"tree": drawn, "colours": colours, **chosen}
 
 
-def nodes(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
+def _knot_json(knot: Knot) -> Json:
+    row = knot.row
+    return {"id": row.id, "parent": row.parent, "inspirations": list(row.inspirations), "tried": knot.tried}
+
+
+def nodes(sight: Sight, _asked: Asked) -> tuple[Json, Drawn]:
     sparks = {peer: _score_spark(rows) for peer, rows in sight.catalogue.peers().items()}
     return facts.nodes(sight), {"sparks": sparks}
 
@@ -110,14 +114,16 @@ def node(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
     made = facts.node(sight, asked.name, asked.number("page"))
     rows = sight.catalogue.peers().get(PeerId(asked.name), [])
     track = rows[-1].track if rows else None
-    return made, {
-        "progress": _progress(sight, track, PeerId(asked.name)),
-        "page_link": lambda number: asked.link(f"/nodes/{quote(asked.name, safe='')}", page=number),
-    }
+
+    def page_link(number: int) -> str:
+        return asked.link(f"/nodes/{quote(asked.name, safe='')}", page=number)
+
+    return made, {"progress": _progress(sight, track, PeerId(asked.name), WHOLE), "page_link": page_link}
 
 
-def topic(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
-    return facts.topic(sight), {}
+def topic(sight: Sight, _asked: Asked) -> tuple[Json, Drawn]:
+    made = facts.topic(sight)
+    return made, {"blocks": list(blocks(made["goal"]))}
 
 
 PAGES: Mapping[str, Callable[[Sight, Asked], tuple[Json, Drawn]]] = {
@@ -165,13 +171,20 @@ def _track(sight: Sight, asked: Asked) -> Track | None:
     return facts.chosen_track(sight, asked.get("class"), asked.get("budget"))
 
 
-def _tracks(sight: Sight) -> list[tuple[Track, int]]:
-    return sight.catalogue.tracks()
-
-
-def _progress(sight: Sight, track: Track | None, peer: PeerId | None = None) -> Progress | None:
+def _progress(
+    sight: Sight, track: Track | None, peer: PeerId | None = None, size: tuple[int, int] = WIDE
+) -> list[Progress]:
+    """For a desk and for a phone; empty if there is nothing to draw."""
     rows = sight.catalogue.of_track(track, peer) if track else []
-    return progress(rows, sight.catalogue.interval, *WIDE)
+    drawn = (progress(rows, sight.catalogue.interval, *one) for one in (size, PHONE))
+    return [one for one in drawn if one is not None]
+
+
+def _curves(
+    found: Sequence[tuple[str, Sequence[Sequence[float]]]], budget_seconds: float | None, size: tuple[int, int]
+) -> list[Curves]:
+    drawn = (curves(found, budget_seconds, *one) for one in (size, PHONE))
+    return [one for one in drawn if one is not None]
 
 
 def _progress_points(sight: Sight, track: Track | None) -> Json:
@@ -189,9 +202,13 @@ def _progress_points(sight: Sight, track: Track | None) -> Json:
 def _now(now: Json) -> Drawn:
     current: Json = now["current"] or {}
     points: Sequence[Sequence[float]] = current.get("curve") or []
-    drawn: Curves | None = curves([("now", points)], current.get("budget_s"), 420, 170)
+    drawn = curves([("now", points)], current.get("budget_s"), 420, 180)
     spent = float(current.get("seconds") or 0.0)
-    return {"live": drawn, "left": max(0.0, float(current.get("budget_s") or 0.0) - spent), "spent": spent}
+    return {
+        "live": [drawn] if drawn else [],
+        "left": max(0.0, float(current.get("budget_s") or 0.0) - spent),
+        "spent": spent,
+    }
 
 
 def _score_spark(rows: Sequence[Row]) -> str:

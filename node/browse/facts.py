@@ -18,7 +18,7 @@ from swarm.trial import Track
 from swarm.words import Config, PeerId, Value
 
 Json = dict[str, Any]  # Any: a JSON document
-MAX_JOURNAL = 200  # runs on one page of a node's journal
+MAX_JOURNAL = 120  # runs on one page of a node's journal
 MAX_FEED = 30
 
 
@@ -126,8 +126,8 @@ def nodes(sight: Sight) -> Json:
     connected: set[str] = set(network.get("peers", ())) if sight.archive.running else set()
     connected |= set(sight.state.get("peers", ())) if sight.archive.running else set()
     found = [_node(sight, peer, rows, peer in connected) for peer, rows in catalogue.peers().items()]
-    for peer in sorted(connected - {one["peer"] for one in found}):
-        found.append(_node(sight, PeerId(peer), [], True))
+    silent = sorted(connected - {one["peer"] for one in found})
+    found += [_node(sight, PeerId(peer), [], True) for peer in silent]
     found.sort(key=lambda one: (-one["runs"], one["node_name"], one["peer"]))
     return {"nodes": found}
 

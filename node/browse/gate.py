@@ -1,8 +1,8 @@
 """The gate: who may see the page, and what every answer tells the browser to forbid.
 
 On loopback every page of the web can make the owner's browser ask us, so the names we answer to are checked (a name
-that resolves to 127.0.0.1 is the way of DNS rebinding), and requests that another site's page makes are refused. Where a
-token is wanted, it comes once in the address, and from then on as a cookie that scripts and other sites never see.
+that resolves to 127.0.0.1 is the way of DNS rebinding), and requests that another site's page makes are refused. Where
+a token is wanted, it comes once in the address, and from then on as a cookie that scripts and other sites never see.
 Nothing here changes anything: there is no request that could.
 """
 
@@ -24,8 +24,8 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?")
 HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",

@@ -1,7 +1,8 @@
-"""Templates: facts in, HTML out. Owns the environment in which every value is cleaned and escaped, and how numbers look.
+"""Templates: facts in, HTML out. Owns how numbers look, and that every value is cleaned and escaped.
 
 Whatever a template prints goes through `clean` first (escape sequences, directions, invisible characters) and is
-escaped as HTML then, so that a forgotten filter cannot let foreign text through. Nothing here reads a file but templates.
+escaped as HTML then, so that a forgotten filter cannot let foreign text through. Nothing here reads a file but
+templates.
 """
 
 import shlex
@@ -43,17 +44,18 @@ def environment() -> jinja2.Environment:
         "percent": percent,
         "short": short,
         "setting": setting,
-        "words": lambda text: str(text).replace("_", " "),
+        "words": words,
         "by_day": by_day,
         "moment": moment,
-        "day": lambda at_ms: moment(at_ms, "%A, %d %B %Y"),
-        "clock": lambda at_ms: moment(at_ms, "%H:%M"),
+        "day": day,
+        "clock": clock,
         "iso": iso,
-        "shell": lambda text: shlex.quote(str(text)),
-        "part": lambda text: quote(str(text), safe=""),
+        "shell": shlex.quote,
+        "part": part,
     }
     made.filters.update(filters)
-    made.globals["static"] = static
+    functions: dict[str, Any] = {"static": static}  # Any: Jinja's own names have types of their own
+    made.globals.update(functions)
     return made
 
 
@@ -147,6 +149,23 @@ def moment(at_ms: int, form: str = "%d %b %H:%M") -> str:
         return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime(form)
     except (ValueError, OverflowError, OSError):
         return "some time"
+
+
+def day(at_ms: int) -> str:
+    return moment(at_ms, "%A, %d %B %Y")
+
+
+def clock(at_ms: int) -> str:
+    return moment(at_ms, "%H:%M")
+
+
+def words(text: str) -> str:
+    return text.replace("_", " ")
+
+
+def part(text: str) -> str:
+    """As one part of an address's path."""
+    return quote(text, safe="")
 
 
 def by_day(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:  # Any: rows as JSON

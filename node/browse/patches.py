@@ -63,9 +63,8 @@ def _lines(diff: str) -> Iterator[Line]:
         else:
             mark, done = text[:1], done + len(text)
             html = coloured(text[1:]) if done < MAX_COLOURED_IN_ALL else plain(text[1:])
-            yield Line(
-                {"+": "add", "-": "del"}.get(mark, "same"), None if mark == "+" else old, None if mark == "-" else new, html
-            )  # fmt: skip
+            kind = {"+": "add", "-": "del"}.get(mark, "same")
+            yield Line(kind, None if mark == "+" else old, None if mark == "-" else new, html)
             old, new = old + (mark != "+"), new + (mark != "-")
 
 

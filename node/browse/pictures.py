@@ -4,17 +4,18 @@ The progress picture has a dot for every run, however many: dots of one kind are
 better have links of their own, and every picture has its numbers as a table for who cannot see it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node.browse.row import Row
 from node.browse.scale import Scale, scale, tick_words, ticks, upper_edge
 
 WIDTH, HEIGHT = 880, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 30
+LEFT, RIGHT, TOP, BOTTOM = 48, 14, 22, 34
 KINDS = ("discard", "inconclusive", "crash", "keep")  # later ones are drawn over earlier ones
 MAX_SERIES = 8
 MAX_STEPS = 300  # of the staircase that have a link and an error bar
+Intervals = Callable[[Row], float | None]  # how sure the mean of a run is
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Curves:
     end: float | None = None  # where the budget ends, in pixels
 
 
-def progress(rows: Sequence[Row], intervals: "Intervals", width: int = WIDTH, height: int = HEIGHT) -> Progress | None:
+def progress(rows: Sequence[Row], intervals: Intervals, width: int = WIDTH, height: int = HEIGHT) -> Progress | None:
     """Every run of one track, oldest first. None: there is nothing to draw."""
     if not rows:
         return None
@@ -91,7 +92,7 @@ def progress(rows: Sequence[Row], intervals: "Intervals", width: int = WIDTH, he
         outside = row.mean is None or row.mean > top
         beyond += outside
         at = y.end if row.mean is None or outside else y(row.mean)
-        dots.setdefault(row.status, []).append(f"M{x(number):g} {at:g}h0")
+        dots.setdefault(row.status, []).append(f"M{x(number):g} {at:g}{'v6' if row.mean is None else 'h0'}")
     steps = tuple(_steps(rows, x, y, intervals))
     return Progress(
         frame=_frame(width, height, x, y, "runs, oldest first", "val_bpb"),
@@ -103,13 +104,7 @@ def progress(rows: Sequence[Row], intervals: "Intervals", width: int = WIDTH, he
     )
 
 
-class Intervals:
-    """How sure the mean of a run is."""
-
-    def __call__(self, row: Row) -> float | None: ...
-
-
-def _steps(rows: Sequence[Row], x: Scale, y: Scale, intervals: "Intervals") -> Iterable[Step]:
+def _steps(rows: Sequence[Row], x: Scale, y: Scale, intervals: Intervals) -> Iterable[Step]:
     best: float | None = None
     for number, row in enumerate(rows, start=1):
         if row.kept and row.mean is not None and (best is None or row.mean < best):
@@ -155,7 +150,7 @@ def _without_the_start(losses: Sequence[float]) -> list[float]:
 
 
 def _frame(width: int, height: int, x: Scale, y: Scale, x_label: str, y_label: str) -> Frame:
-    across, up = ticks(x.low, x.high, 6), ticks(y.low, y.high, 5)
+    across, up = ticks(x.low, x.high, width // 120), ticks(y.low, y.high, height // 60)
     return Frame(
         width, height, LEFT, width - RIGHT, TOP, height - BOTTOM,
         tuple(Tick(x(value), text) for value, text in zip(across, tick_words(across), strict=True)),

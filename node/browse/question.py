@@ -5,7 +5,8 @@ cannot be understood in it is left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from node.browse.catalogue import FACETS, facet
 from node.browse.column import DEFAULT, Column, column, sort_rows
@@ -28,9 +29,9 @@ class Question:
     page: int = 1
     per_page: int = PER_PAGE
 
-    def pairs(self, **changes: object) -> list[tuple[str, str]]:
-        """As parameters of an address, without what goes without saying. `changes` as those of the fields."""
-        other = Question(**{**self.__dict__, **changes}) if changes else self
+    def pairs(self, **changes: Any) -> list[tuple[str, str]]:
+        """As parameters of an address, without what goes without saying. `changes`: of the fields."""
+        other = replace(self, **changes)
         made = [(name, value) for name in FACETS for value in other.chosen.get(name, ())]
         made += [("q", other.text)] if other.text else []
         made += [("sort", f"{'-' * other.descending}{other.sort}")] if (other.sort, other.descending) != FIRST else []
@@ -59,7 +60,9 @@ def read_question(pairs: Pairs, settings: Iterable[str]) -> Question:
     asked = [part for text in given.get("cols", ()) for part in text.split(",")] + given.get("col", [])
     columns = tuple(dict.fromkeys(name for name in asked if column(name, known) is not None))
     return Question(
-        chosen={n: tuple(dict.fromkeys(v for v in given[n] if v))[:MAX_CHOICES] for n in FACETS if any(given.get(n, ()))},
+        chosen={
+            n: tuple(dict.fromkeys(v for v in given[n] if v))[:MAX_CHOICES] for n in FACETS if any(given.get(n, ()))
+        },
         text=" ".join(_last(given, "q").split())[:200],
         sort=sort,
         descending=descending,
@@ -76,7 +79,8 @@ def select(rows: Iterable[Row], question: Question) -> list[Row]:
     return [
         row
         for row in rows
-        if all(facet(row, name) in values for name, values in chosen.items()) and all(word in row.text for word in words)
+        if all(facet(row, name) in values for name, values in chosen.items())
+        and all(word in row.text for word in words)
     ]
 
 

@@ -68,7 +68,7 @@ async def _live(live: Live, request: Request) -> Response:
     return StreamingResponse(live.listen(asked), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-async def _metrics(desk: Desk, request: Request) -> Response:
+async def _metrics(desk: Desk, _request: Request) -> Response:
     from node.metrics import CONTENT_TYPE, exposition
 
     text = exposition(desk.home.read_state(), read_network(desk.home), running=desk.home.running())

@@ -41,7 +41,7 @@ def run(sight: Sight, reference: str) -> Json:
         "changes": shown_values(changes(before, entry.finding.proposal.config)),
         "before": shown_values({key: before[key] for key in before}),
         "config": shown_values(entry.finding.proposal.config),
-        "sealed": None if sealed is None else {"sealed_bpb": sealed.sealed_bpb, "val_bpb": sealed.val_bpb, "gap": sealed.gap},
+        "sealed": None if sealed is None else views.sealed_json(sealed),
         "replays": replays_of(catalogue.ledger, archive.brief, entry),
         "curve": curve_of(entry),
         "status": row.status,
@@ -58,7 +58,7 @@ def run(sight: Sight, reference: str) -> Json:
             "model_tokens": None,  # nothing says what a language model's idea cost, so far
             "usd": None,
         },
-    }  # fmt: skip
+    }
 
 
 def _linked(sight: Sight, ids: Iterable[FindingId]) -> list[Json]:
@@ -124,10 +124,11 @@ def _differences(entries: list[Entry]) -> dict[str, list[Value | None]]:
 
 
 def _source_diff(sight: Sight, entries: list[Entry]) -> Json | None:
-    """Between the first run and the last one that has another train.py."""
+    """Between the first run and the next one that has another train.py."""
     if not entries:
         return None
-    other = next((e for e in entries[1:] if e.finding.proposal.source_sha256 != entries[0].finding.proposal.source_sha256), None)  # fmt: skip
+    first = entries[0].finding.proposal.source_sha256
+    other = next((one for one in entries if one.finding.proposal.source_sha256 != first), None)
     if other is None:
         return None
     text = text_diff("train.py", source_of(sight, entries[0]), source_of(sight, other))

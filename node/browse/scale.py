@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 MOST = 1e12  # of what is drawn: a stranger may report the largest float there is
 _BEYOND = 2.5  # times the interesting range; what is worse stands at the edge
@@ -54,7 +55,7 @@ def tick_words(values: Sequence[float]) -> list[str]:
     """All with the digits that tell them apart."""
     if not values:
         return []
-    step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=abs(values[0]) or 1.0)
+    step = min((b - a for a, b in pairwise(values)), default=abs(values[0]) or 1.0)
     if max(map(abs, values)) >= 1e6 or (0 < step < 1e-6):
         return [f"{value:.3g}" for value in values]
     digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0

@@ -44,7 +44,11 @@ class PageServer:
             await trio.lowlevel.wait_readable(self._listener.socket)
             serve = self._make_serve()
             async with trio.open_nursery() as nursery:
-                await trio.serve_listeners(lambda stream: self._welcome(stream, serve), [self._listener], handler_nursery=nursery)
+
+                async def welcome(stream: trio.SocketStream) -> None:
+                    await self._welcome(stream, serve)
+
+                await trio.serve_listeners(welcome, [self._listener], handler_nursery=nursery)
         finally:
             self.close()
 
@@ -55,11 +59,11 @@ class PageServer:
             stream.socket.close()
 
     def _make_serve(self) -> "Serve":
+        from hypercorn.app_wrappers import ASGIWrapper
         from hypercorn.config import Config
         from hypercorn.trio.tcp_server import TCPServer
         from hypercorn.trio.worker_context import WorkerContext
         from hypercorn.typing import ConnectionState
-        from hypercorn.utils import wrap_app
 
         from node.browse.desk import Desk
         from node.browse.gate import Admission
@@ -72,7 +76,7 @@ class PageServer:
         config.include_server_header = False
         exposed = not self._address.is_loopback
         app: Any = make_app(Desk(self._home), Admission(exposed, self._token))  # hypercorn's own types of an app differ
-        wrapped, context = wrap_app(app, config.wsgi_max_body_size, "asgi"), WorkerContext(None)
+        wrapped, context = ASGIWrapper(app), WorkerContext(None)
 
         async def serve(stream: "BoundedStream") -> None:
             connection: Any = stream  # has what TCPServer uses of a trio stream
@@ -89,7 +93,7 @@ class PageServer:
         try:
             with trio.move_on_after(CONNECTION_SECONDS):
                 await serve(BoundedStream(stream))
-        except* Exception:  # noqa: S110 - of one connection; a bug in a page has been answered with 500 already
+        except* Exception:
             pass
         finally:
             self._open.discard(stream)

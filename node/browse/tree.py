@@ -101,7 +101,7 @@ def _places(below: dict[FindingId | None, list[Row]], on_path: set[FindingId]) -
             row, depth, new_line = waiting.pop()
             line += new_line
             places[row.id] = (depth, line)
-            children = sorted(below.get(row.id, ()), key=lambda one: (one.id not in on_path, -len(below.get(one.id, ())), one.at_ms))
+            children = sorted(below.get(row.id, ()), key=lambda one: _first(one, below, on_path))
             waiting += [(child, depth + 1, at > 0) for at, child in reversed(list(enumerate(children)))]
     for rows in below.values():  # whose ancestors go round in a circle: a stranger can claim that of its own
         for row in rows:
@@ -109,6 +109,10 @@ def _places(below: dict[FindingId | None, list[Row]], on_path: set[FindingId]) -
                 line += 1
                 places[row.id] = (0, line)
     return places
+
+
+def _first(row: Row, below: dict[FindingId | None, list[Row]], on_path: set[FindingId]) -> tuple[bool, int, int]:
+    return row.id not in on_path, -len(below.get(row.id, ())), row.at_ms
 
 
 def _knot(catalogue: Catalogue, row: Row, place: tuple[int, int], on_path: bool, colour: int) -> Knot:

@@ -144,7 +144,7 @@ def node_options(command: F) -> F:
                      help="A private swarm: only who has its ticket can connect. Remembered."),
         click.option("--metrics-port", "metrics", type=MetricsType(),
                      help="Serve Prometheus metrics at /metrics; on 127.0.0.1 unless an address is given."),
-        click.option("--dashboard", "page", type=PageAddressType(off=True), default=PageAddress, metavar="HOST:PORT|off",
+        click.option("--dashboard", "page", type=PageAddressType(off=True), default=PageAddress,
                      help="Where to serve the page to browse; a free port of 127.0.0.1 unless one is named."),
         click.option("--dashboard-expose", is_flag=True,
                      help="Allow --dashboard an address that other machines can reach; the page asks for its token."),
