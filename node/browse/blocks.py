@@ -13,23 +13,27 @@ class Block:
 def blocks(text: str) -> Iterator[Block]:
     """Lines of one paragraph are one line; an empty line ends it."""
     kind, lines, fenced = "text", list[str](), False
-    for line in [*text.split("\n"), ""]:
+    for line in text.split("\n"):
         bare = line.strip()
-        if bare.startswith("```"):
-            fenced = not fenced
-            bare = ""
-        new = "code" if fenced and bare else _kind(bare)
-        goes_on = new == kind == "code" or (bare and new == "text" and kind in ("text", "list") and lines)
-        if lines and not goes_on and (not bare or new != kind or new == "head"):
+        is_fence = bare.startswith("```")
+        fenced = fenced != is_fence
+        new = "code" if fenced else _kind(bare)
+        if lines and (not bare or is_fence or new == "head" or (new != kind and new != "text") or kind == "head"):
             yield Block(kind, tuple(lines))
             lines = []
-        if bare and new == "text" and lines:
-            lines[-1] = f"{lines[-1]} {bare}"
-        elif bare or fenced:
+        if not bare or is_fence:
+            continue
+        if lines and new == "text":
+            lines[-1] = f"{lines[-1]} {_plain(bare)}"
+        else:
             kind = new
-            lines.append(line if new == "code" else bare.lstrip("#-* ").replace("`", ""))
+            lines.append(line if new == "code" else _plain(bare))
     if lines:
         yield Block(kind, tuple(lines))
+
+
+def _plain(line: str) -> str:
+    return line.lstrip("#-* ").replace("`", "")
 
 
 def _kind(line: str) -> str:

@@ -6,7 +6,7 @@ is kept (ten thousand of them would be hundreds of megabytes); whoever needs one
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gossip.envelope import Record
 from node.browse.row import Row, row_of
@@ -19,6 +19,16 @@ from swarm.words import BriefError, BriefId, FindingId, MalformedRecord, PeerId,
 FACETS = ("node", "arm", "status", "standing", "class", "budget")
 
 
+@dataclass(slots=True)
+class _Sorted:
+    """The rows as of one revision, in their orders."""
+
+    rows: list[Row]
+    by_track: dict[Track, list[Row]]
+    by_peer: dict[PeerId, list[Row]]
+    facets: Mapping[str, Mapping[str, int]] | None = None  # made when first asked for
+
+
 class Catalogue:
     def __init__(self, brief_id: BriefId, brief: Brief, me: PeerId) -> None:
         self.brief_id = brief_id
@@ -28,7 +38,8 @@ class Catalogue:
         self.revision = 0  # one more with each change
         self._rows: dict[FindingId, Row] = {}
         self._stale: set[FindingId] = set()
-        self._sorted: list[Row] | None = None
+        self._sorted: _Sorted | None = None
+        self._tracks: dict[Track, Track] = {}  # one object for equal ones: comparing models is slow
         self._children: dict[FindingId, list[FindingId]] = {}
         self._inspired: dict[FindingId, list[FindingId]] = {}
 
@@ -90,13 +101,22 @@ class Catalogue:
 
     def rows(self) -> list[Row]:
         """Every run, oldest first by the authors' clocks."""
+        return self._up_to_date().rows
+
+    def _up_to_date(self) -> "_Sorted":
         if self._sorted is None:
             self._stale.update(row.id for row in self._rows.values() if row.contested)
             for id in self._stale:
                 if (entry := self.ledger.get(id)) is not None:
-                    self._rows[id] = row_of(self.ledger, entry)
+                    row = row_of(self.ledger, entry)
+                    self._rows[id] = replace(row, track=self._tracks.setdefault(row.track, row.track))
             self._stale.clear()
-            self._sorted = sorted(self._rows.values(), key=lambda row: (row.at_ms, row.peer, row.seq, row.id))
+            self._sorted = _Sorted(
+                sorted(self._rows.values(), key=lambda row: (row.at_ms, row.peer, row.seq, row.id)), {}, {}
+            )
+            for row in self._sorted.rows:
+                self._sorted.by_track.setdefault(row.track, []).append(row)
+                self._sorted.by_peer.setdefault(row.peer, []).append(row)
         return self._sorted
 
     def row(self, id: FindingId | None) -> Row | None:
@@ -104,19 +124,24 @@ class Catalogue:
         return None if id is None else self._rows.get(id)
 
     def of_track(self, track: Track, peer: PeerId | None = None) -> list[Row]:
-        return [row for row in self.rows() if row.track == track and peer in (None, row.peer)]
+        rows = self._up_to_date().by_track.get(track, [])
+        return rows if peer is None else [row for row in rows if row.peer == peer]
 
     def tracks(self) -> list[tuple[Track, int]]:
         """With their numbers of runs, the busiest first."""
-        counted = Counter(row.track for row in self.rows())
-        return sorted(counted.items(), key=lambda one: (-one[1], one[0].hardware_class, one[0].budget_seconds))
+        counted = [(track, len(rows)) for track, rows in self._up_to_date().by_track.items()]
+        return sorted(counted, key=lambda one: (-one[1], one[0].hardware_class, one[0].budget_seconds))
 
-    def peers(self) -> dict[PeerId, list[Row]]:
+    def peers(self) -> Mapping[PeerId, list[Row]]:
         """Runs by who made them, oldest first."""
-        found: dict[PeerId, list[Row]] = {}
-        for row in self.rows():
-            found.setdefault(row.peer, []).append(row)
-        return found
+        return self._up_to_date().by_peer
+
+    def facets(self) -> Mapping[str, Mapping[str, int]]:
+        """How many runs there are of each word that the table can be filtered by."""
+        made = self._up_to_date()
+        if made.facets is None:
+            made.facets = facets(made.rows)
+        return made.facets
 
     def best(self, rows: Iterable[Row]) -> Row | None:
         """Of one track: the kept run with the lowest score that nobody's trials refute; any measured one without."""
@@ -125,7 +150,7 @@ class Catalogue:
 
     def branch_head(self, peer: PeerId, track: Track) -> Row | None:
         """Where a peer's branch stands."""
-        own = (self.ledger.get(row.id) for row in self.rows() if row.peer == peer and row.track == track)
+        own = (self.ledger.get(row.id) for row in self.peers().get(peer, ()) if row.track == track)
         head = branch_head(entry for entry in own if entry is not None)
         return None if head is None else self.row(head.id)
 

@@ -28,16 +28,17 @@ def _columns(*columns: Column) -> dict[str, Column]:
 
 COLUMNS = _columns(
     Column("run", "Run", lambda row: row.title.lower()),
-    Column("node", "Node", lambda row: row.node_name.lower()),
-    Column("number", "#", lambda row: row.number, numeric=True, hint="the node's own run number"),
     Column("val_bpb", "val_bpb", lambda row: row.mean, numeric=True,
            hint="bits per byte, mean of all its author's trials; lower is better"),
     Column("effect", "Change", lambda row: None if row.effect is None else -row.effect, numeric=True,
            hint="against its parent, with the 95 % interval; a minus is an improvement"),
-    Column("p_better", "P(better)", lambda row: row.p_better, numeric=True, descending_first=True),
     Column("status", "Status", lambda row: row.status),
     Column("standing", "Standing", lambda row: row.standing.value, hint="what others' own trials of it say"),
+    Column("node", "Node", lambda row: row.node_name.lower()),
+    Column("number", "#", lambda row: row.number, numeric=True, hint="the node's own run number"),
     Column("arm", "Arm", lambda row: row.arm, hint="who had the idea"),
+    Column("when", "When", lambda row: row.at_ms, numeric=True, descending_first=True),
+    Column("p_better", "P(better)", lambda row: row.p_better, numeric=True, descending_first=True),
     Column("operator", "Operator", lambda row: row.operator),
     Column("proposer", "Proposer", lambda row: row.proposer),
     Column("class", "Hardware", lambda row: row.track.hardware_class),
@@ -52,7 +53,6 @@ COLUMNS = _columns(
     Column("memory", "Memory", lambda row: row.peak_memory_bytes, numeric=True, descending_first=True),
     Column("outcome", "Outcome", lambda row: row.outcome),
     Column("reason", "Reason", lambda row: row.reason.lower(), hint="why it was not measured"),
-    Column("when", "When", lambda row: row.at_ms, numeric=True, descending_first=True),
     Column("id", "Id", lambda row: row.id),
 )  # fmt: skip
 DEFAULT = ("run", "val_bpb", "effect", "status", "standing", "node", "number", "arm", "when")

@@ -3,10 +3,9 @@
 Every function makes one document from a sight. Pages are drawn from the same documents, so that the two cannot differ.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from node import views
-from node.browse.catalogue import facets
 from node.browse.column import CONFIG, DEFAULT
 from node.browse.question import Question, answer
 from node.browse.reading import Sight
@@ -92,7 +91,7 @@ def now(sight: Sight) -> Json:
     """What this node does at the moment, and why it does nothing."""
     state, archive = sight.state, sight.archive
     running = archive.running
-    current: Json | None = state.get("current") if running else None
+    current = _current(state.get("current")) if running else None
     said: list[Json] = state.get("notices", [])
     return {
         "running": running,
@@ -102,6 +101,26 @@ def now(sight: Sight) -> Json:
         "peers": state.get("peers", []) if running else [],
         "training_share": state.get("training_share"),
         "notices": [{**one, "text": clean(str(one.get("text", "")), 600)} for one in said],
+    }
+
+
+def _current(written: object) -> Json | None:
+    """The trial under way, as the node wrote it last; what another version did not write has a value that says so."""
+    if not isinstance(written, dict):
+        return None
+    found = cast("Json", written)
+    return {
+        "number": found.get("number"),
+        "title": clean(str(found.get("title", "")), 120),
+        "started_at": found.get("started_at"),
+        "budget_s": found.get("budget_s"),
+        "side": found.get("side", "candidate"),
+        "turn": found.get("turn", 1),
+        "evaluating": found.get("evaluating", False),
+        "seconds": found.get("seconds"),
+        "train_loss": found.get("train_loss"),
+        "tokens_per_second": found.get("tokens_per_second"),
+        "curve": found.get("curve", []),
     }
 
 
@@ -160,7 +179,7 @@ def runs(sight: Sight, question: Question) -> Json:
         "page": page,
         "per_page": question.per_page,
         "pages": max(1, -(-found // question.per_page)),
-        "facets": facets(rows),
+        "facets": sight.catalogue.facets(),
         "columns": list(question.columns or DEFAULT),
         "sort": f"{'-' * question.descending}{question.sort}",
     }

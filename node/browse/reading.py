@@ -102,10 +102,12 @@ class Reading:
         while len(self._kept) > MAX_CATALOGUES:
             del self._kept[next(iter(self._kept))]
         self._catch_up(kept, records)
+        last = records.last_position()
+        if kept.position >= last:
+            kept.catalogue.rows()  # now, while nobody expects a page in no time
         sealed: list[SealedScore] = journal.sealed_scores(brief_id)
         ledger = kept.catalogue.ledger
         archive = views.Archive(self._home, state, me, brief_id, brief, ledger, journal.commits(), sealed, records)
-        last = records.last_position()
         return Sight(
             home=self._home,
             catalogue=kept.catalogue,

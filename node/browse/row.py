@@ -4,6 +4,7 @@ Foreign text is cleaned here, once. What stands in a row follows from the ledger
 """
 
 from dataclasses import dataclass
+from statistics import fmean
 
 from node.names import friendly_name
 from node.proposers.credit import arm_of
@@ -86,7 +87,7 @@ def row_of(ledger: Ledger, entry: Entry) -> Row:
         outcome=finding.outcome.value,
         standing=ledger.standing(entry) if others else Standing.CLAIMED,
         contested=others,
-        mean=sum(numbers) / len(numbers) if numbers else None,
+        mean=fmean(numbers) if numbers else None,
         trials=len(numbers),
         effect=finding.verdict.effect,
         interval=finding.verdict.interval,

@@ -38,6 +38,10 @@ class PageServer:
     def url_with_token(self) -> str:
         return f"{self.url}?token={self._token}" if self._token else self.url
 
+    @property
+    def open_connections(self) -> int:
+        return len(self._open)
+
     async def run(self) -> None:
         """Until cancelled. Nothing that a connection does ends it."""
         try:
@@ -91,8 +95,8 @@ class PageServer:
             return
         self._open.add(stream)
         try:
-            with trio.move_on_after(CONNECTION_SECONDS):
-                await serve(BoundedStream(stream))
+            with trio.move_on_after(CONNECTION_SECONDS) as scope:
+                await serve(BoundedStream(stream, scope.cancel))
         except* Exception:
             pass
         finally:
@@ -101,14 +105,19 @@ class PageServer:
 
 
 class BoundedStream:
-    """A stream whose reader has so long to take each piece; then it is closed."""
+    """A stream whose reader has so long to take each piece; then it is closed. Who hangs up is gone at once: hypercorn
+    would keep the place until the connection has been idle for long enough."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, gone: Callable[[], None]) -> None:
         self._stream = stream
+        self._gone = gone
         self.socket = stream.socket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
+        found = await self._stream.receive_some(max_bytes)
+        if not found:
+            self._gone()
+        return found
 
     async def send_all(self, data: bytes) -> None:
         with trio.move_on_after(SEND_SECONDS) as scope:

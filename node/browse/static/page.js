@@ -90,7 +90,7 @@ document.addEventListener("change", (event) => {
 for (const box of $$("input[name=run]:checked")) chosen.add(box.value);
 
 let asking = null;
-async function showTable(address, remember = true) {
+async function showTable(address, remember = "push") {
   asking?.abort();
   asking = new AbortController();
   try {
@@ -104,7 +104,7 @@ async function showTable(address, remember = true) {
     }
     const footer = $("footer a", page);
     if (footer) $("footer a")?.replaceWith(footer);
-    if (remember) history.pushState({}, "", address);
+    if (remember === "push") history.pushState({}, "", address); else history.replaceState({}, "", address);
     freshen();
   } catch (error) {
     if (error.name !== "AbortError") location.assign(address);
@@ -126,7 +126,7 @@ if (filter) {
   filter.addEventListener("submit", (event) => { event.preventDefault(); showTable(addressOf(filter)); });
   filter.addEventListener("input", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => showTable(addressOf(filter)), 180);
+    waiting = setTimeout(() => showTable(addressOf(filter), "replace"), 180);
   });
   $(".apply", filter).hidden = true;
   document.addEventListener("click", (event) => {
@@ -146,7 +146,7 @@ async function catchUp() {
   if (asks) {
     if ($(".news")) return;
     const button = Object.assign(document.createElement("button"), { type: "button", className: "news", textContent: "New runs: show them" });
-    button.addEventListener("click", () => showTable(location.href, false));
+    button.addEventListener("click", () => showTable(location.href, "replace"));
     asks.prepend(button);
     return;
   }
