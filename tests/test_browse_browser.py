@@ -1,5 +1,5 @@
-"""The page in a real browser: nothing fails, nothing is asked of the outside, people without a mouse, without scripts, on
-a phone or with a screen reader can use it. Skipped where Debian's chromium is not installed.
+"""The page in a real browser: nothing fails, nothing is asked of the outside, people without a mouse, without scripts,
+on a phone or with a screen reader can use it. Skipped where Debian's chromium is not installed.
 """
 
 import json
@@ -29,37 +29,7 @@ OPTIONS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-b
            "--disable-component-update --disable-sync")  # fmt: skip
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
 
-CONTRASTS = """() => {
-  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
-  const over = (a, b) => a.slice(0, 3).map((v, i) => v * a[3] + b[i] * (1 - a[3]));
-  const light = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
-    return .2126 * r + .7152 * g + .0722 * b; };
-  const ground = (e) => { const layers = []; for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); layers.push(c); if (c[3] === 1) break; }
-    return layers.reverse().reduce((below, c) => over(c, below), [255, 255, 255]); };
-  const poor = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const e = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
-    if (!text || !e.checkVisibility() || e.closest(".sr, .skip, title")) continue;
-    const style = getComputedStyle(e), back = ground(e);
-    const ink = over(parse(e.closest("svg") ? style.fill : style.color), back);
-    const [a, b] = [light(ink), light(back)].sort((x, y) => y - x), ratio = (a + .05) / (b + .05);
-    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${e.className.baseVal ?? e.className} ${text.slice(0, 40)}`);
-  }
-  return [...new Set(poor)]; }"""
-NAMELESS = """() => {
-  const bad = [], all = (s) => [...document.querySelectorAll(s)];
-  const named = (e) => e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.textContent.trim() || e.title;
-  if (all("h1").length !== 1) bad.push(`${all("h1").length} h1`);
-  for (const s of ["main", "header", "nav[aria-label]"]) if (!all(s).length) bad.push(`no ${s}`);
-  if (!document.documentElement.lang || !document.title) bad.push("no language or title");
-  for (const e of all("button, a, summary, [role=region]")) if (!named(e)) bad.push(`nameless ${e.outerHTML.slice(0, 80)}`);
-  for (const e of all("input:not([type=hidden])")) if (!e.labels.length && !e.getAttribute("aria-label")) bad.push(`unlabelled ${e.outerHTML.slice(0, 80)}`);
-  for (const e of all("table thead th")) if (e.scope !== "col") bad.push(`th without scope ${e.textContent}`);
-  for (const e of all("main svg")) if (!e.getAttribute("aria-label") && !e.getAttribute("aria-labelledby") && e.getAttribute("aria-hidden") !== "true") bad.push(`svg ${e.outerHTML.slice(0, 80)}`);
-  for (const e of all("[aria-labelledby]")) if (!document.getElementById(e.getAttribute("aria-labelledby"))) bad.push(`label ${e.getAttribute("aria-labelledby")}`);
-  const ids = all("[id]").map((e) => e.id); for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) bad.push(`twice ${id}`);
-  return bad; }"""
+CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
 
 
 class Serving:
@@ -111,6 +81,11 @@ def watched(browser: Browser, **options) -> Iterator[Page]:
     assert said == []
 
 
+def checked(page: Page, what: str) -> list[str]:
+    page.evaluate(f"() => {{ {CHECKS} }}")
+    return page.evaluate(f"{what}()")
+
+
 def paths(home: Home) -> list[str]:
     with views.open_archive(home) as archive:
         entries = archive.ledger.entries()
@@ -125,8 +100,8 @@ def test_every_page_is_whole_legible_and_named_in_both_themes(browser, served, s
     for page in watched(browser, color_scheme=scheme, viewport={"width": 1280, "height": 800}):
         for path in paths(served.home):
             page.goto(served.url + path, wait_until="load")
-            assert page.evaluate(CONTRASTS) == [], path
-            assert page.evaluate(NAMELESS) == [], path
+            assert checked(page, "contrasts") == [], path
+            assert checked(page, "nameless") == [], path
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
 
 
@@ -222,7 +197,8 @@ def test_an_open_page_follows_what_happens(page, served):
     current = state["current"] | {"title": "something new", "curve": [[1.0, 3.0], [2.0, 2.0]]}
     served.home.write_state(state | {"current": current})
     expect(page.locator("#now .lead")).to_contain_text("something new", timeout=30_000)
-    served.home.write_state(state | {"current": None, "notices": [{"at": "2026-01-01T00:00:00Z", "warning": True, "text": "the disk is full: waiting"}]})  # fmt: skip
+    said = [{"at": "2026-01-01T00:00:00Z", "warning": True, "text": "the disk is full: waiting"}]
+    served.home.write_state(state | {"current": None, "notices": said})
     expect(page.locator("#now .pause")).to_have_text("the disk is full: waiting", timeout=30_000)
     served.home.write_state(state)
 
@@ -269,6 +245,6 @@ def test_hostile_findings_do_nothing(browser, tmp_path):
                     page.goto(serving.url + path, wait_until="load")
                     assert page.evaluate("document.scripts.length") == 2, path
                     assert page.evaluate("document.images.length") == 0, path
-                    assert page.evaluate(NAMELESS) == [], path
+                    assert checked(page, "nameless") == [], path
     finally:
         serving.stop()

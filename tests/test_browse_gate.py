@@ -56,7 +56,9 @@ async def test_pages_have_no_script_and_no_style_of_their_own(home):
             assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text), path
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:7420", "127.0.0.1.nip.io", "", "localhost@evil", "10.0.0.1", "127.0.0.1:x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:7420", "127.0.0.1.nip.io", "", "localhost@evil", "10.0.0.1", "127.0.0.1:x"]
+)
 async def test_a_name_that_is_not_ours_gets_nothing(home, host):
     async with served(home) as page:
         for path in ("/", "/topic.json", "/live", "/static/page.js"):
@@ -162,7 +164,10 @@ async def test_a_private_swarm_asks_for_the_token_and_shows_no_ticket(home):
     assert load_or_create(home.key).peer_id
 
 
-@pytest.mark.parametrize(("text", "host", "port"), [("7420", "127.0.0.1", 7420), ("0.0.0.0:0", "0.0.0.0", 0), ("[::1]:9", "::1", 9)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("7420", "127.0.0.1", 7420), ("0.0.0.0:0", "0.0.0.0", 0), ("[::1]:9", "::1", 9)],
+)
 def test_an_address_is_an_ip_address_and_a_port(text, host, port):
     assert parse_page_address(text) == PageAddress(host, port)
 

@@ -1,4 +1,4 @@
-"""A real node serves its page: said when it starts, live while it works, and never in the way of starting or stopping."""
+"""A real node serves its page: said when it starts, live while it works, never in the way of starting or stopping."""
 
 import json
 import socket

@@ -15,6 +15,7 @@ from gossip.identity import load_or_create
 from node import views
 from node.browse import routes
 from node.browse.blocks import blocks
+from node.browse.column import COLUMNS
 from node.events import Events
 from node.home import Home
 from node.journal import Journal
@@ -51,12 +52,12 @@ def every_address(home: Home) -> list[str]:
     found = ids(home)
     several = "&".join(f"run={id}" for id in found[-8:])
     tracks = {"class": "cpu-x86_64-2", "budget": "10"}
-    columns = "run,node,number,val_bpb,effect,p_better,status,standing,arm,operator,proposer,class,budget,trials,seconds,steps,tokens,speed,parameters,memory,outcome,reason,when,id,config.norm"  # noqa: E501
-    return [
-        "/", f"/?class={tracks['class']}&budget={tracks['budget']}", f"/runs?cols={columns}&per=500", "/lineage", "/nodes",
-        "/topic", "/now", f"/compare?{several}", *(f"/runs/{id}" for id in found), *(f"/lineage?focus={id}" for id in found[-9:]),
-        *(f"/nodes/{peer}" for peer in (ALICE.peer_id, BOB.peer_id)), "/?topic=other", "/runs?topic=other", "/topic?topic=other",
-    ]  # fmt: skip
+    columns = ",".join([*COLUMNS, "config.norm"])
+    found_of_all = [f"/runs/{id}" for id in found] + [f"/lineage?focus={id}" for id in found[-9:]]
+    of_nodes = [f"/nodes/{peer}" for peer in (ALICE.peer_id, BOB.peer_id)]
+    plain = ["/", "/lineage", "/nodes", "/topic", "/now", "/?topic=other", "/runs?topic=other", "/topic?topic=other"]
+    asking = [f"/?class={tracks['class']}&budget={tracks['budget']}", f"/runs?cols={columns}&per=500"]
+    return [*plain, *asking, f"/compare?{several}", *found_of_all, *of_nodes]
 
 
 def tags(text: str) -> set[str]:

@@ -110,12 +110,23 @@ async def test_connections_are_bounded_in_number(home, monkeypatch):
         assert (await page.client.get("/")).status_code == 200
 
 
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
 @pytest.mark.parametrize(
     "request_bytes",
-    [b"\x16\x03\x01\x02\x00\x01 TLS\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 70_000, b"GET\r\n\r\n",
-     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0" * 500,
-     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"],
-)  # fmt: skip
+    [
+        b"\x16\x03\x01\x02\x00\x01 TLS\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 70_000,
+        b"GET\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0" * 500,
+        UPGRADE,
+    ],
+    ids=["tls", "a long head", "half a line", "http/2", "a websocket"],
+)
 async def test_what_is_no_request_for_a_page_hurts_nobody(home, request_bytes):
     async with served(home) as page:
         stream = await trio.open_tcp_stream("127.0.0.1", page.port)
@@ -184,10 +195,10 @@ async def test_so_many_may_listen_and_a_place_is_free_when_one_goes(home, monkey
             assert (await page.client.get("/live")).status_code == 503
         with trio.fail_after(30):
             while True:
-                async with httpx.AsyncClient(base_url=page.server.url, trust_env=False) as client:
-                    async with client.stream("GET", "/live") as answer:
-                        if answer.status_code == 200:
-                            break
+                client = httpx.AsyncClient(base_url=page.server.url, trust_env=False)
+                async with client, client.stream("GET", "/live") as answer:
+                    if answer.status_code == 200:
+                        break
                 await trio.sleep(0.05)
 
 

@@ -12,7 +12,7 @@ from node.browse.scale import Scale, scale, tick_words, ticks, upper_edge
 
 WIDTH, HEIGHT = 880, 300
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 22, 34
-KINDS = ("discard", "inconclusive", "crash", "keep")  # later ones are drawn over earlier ones
+KINDS = ("discard", "cancelled", "censored", "inconclusive", "crash", "keep")  # later ones are drawn over earlier ones
 MAX_SERIES = 8
 MAX_STEPS = 300  # of the staircase that have a link and an error bar
 Intervals = Callable[[Row], float | None]  # how sure the mean of a run is

@@ -28,7 +28,7 @@ class Row:
     arm: str
     operator: str
     proposer: str
-    status: str  # keep, inconclusive, discard, crash, cancelled
+    status: str  # keep, inconclusive, discard, crash, censored, cancelled
     outcome: str
     standing: Standing
     contested: bool  # others ran the same thing: its standing follows what is known of the noise

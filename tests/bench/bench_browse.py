@@ -1,8 +1,9 @@
 """The page on an archive of 20 nodes with 500 runs each: how long pages take, what they cost in memory.
 
-A real `swarm browse` on a home made up for it, asked over loopback. "First page" is the overview once the journal has been
-read; until then a page says how far that is, and `page_while_reading_s` is how soon the first of those comes. Seconds are
-those of the clock; `_cpu_s` are processor seconds of the server, which do not move with what else the machine does.
+A real `swarm browse` on a home made up for it, asked over loopback. "First page" is the overview once the journal has
+been read; until then a page says how far that is, and `page_while_reading_s` is how soon the first of those comes.
+Seconds are those of the clock; `_cpu_s` are processor seconds of the server, which move less with what else the machine
+does.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import psutil
 from bench_report import ROOT, Goals, print_figures, print_report
 
 sys.path.insert(0, str(ROOT / "tests"))
-from made_archive import make_archive  # noqa: E402
+from made_archive import make_archive
 
 GOALS: Goals = {
     "first_page_s": ("<=", 1.5),
