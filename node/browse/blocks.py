@@ -33,7 +33,7 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def _plain(line: str) -> str:
-    return line.lstrip("#-* ").replace("`", "")
+    return line.lstrip("#-* ").replace("`", "").replace("**", "")
 
 
 def _kind(line: str) -> str:
