@@ -9,7 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-surrogate bench-duplicates bench-git fuzz format setup setup-dev clean
+.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-surrogate bench-duplicates bench-git bench-browse fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make bench-early-stop    what stopping hopeless trials saves, on recorded ones"
 	@echo "make bench-duplicates    how often eight nodes run the same thing, with claims and without"
 	@echo "make bench-git           branches between peers, beside git's own daemon"
+	@echo "make bench-browse        the page to browse, on 10,000 findings"
 	@echo "make fuzz                a million hostile byte strings"
 	@echo "make setup               only set up .venv; then use .venv/bin/swarm"
 
@@ -51,7 +52,7 @@ check: setup-dev
 bench-proposers: setup
 	@$(BIN)/swarm bench proposers $(ARGS)
 
-bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-early-stop bench-surrogate bench-duplicates bench-git: bench-%: setup-dev
+bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-early-stop bench-surrogate bench-duplicates bench-git bench-browse: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
 fuzz: setup-dev

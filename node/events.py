@@ -49,6 +49,7 @@ class NodeStarted(Event):
     results_repository: str
     branch: str
     findings: int  # own findings from earlier starts
+    dashboard: str | None = None  # where the page to browse is; without the token it may ask for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,6 +165,7 @@ def header_rows(event: NodeStarted) -> list[tuple[str, str]]:
         ("budget", f"{event.budget_s:g} s a trial"),
         ("proposer", event.proposer),
         ("results", f"{event.results_repository}  branch {event.branch}"),
+        *([("page", event.dashboard)] if event.dashboard else []),
     ]
 
 

@@ -16,6 +16,7 @@ from node.events import (
     FindingRecorded,
     Listening,
     NodeStarted,
+    Notice,
     PeersChanged,
     ProposalRefused,
     Stopped,
@@ -24,6 +25,8 @@ from node.events import (
 )
 from node.home import Home
 
+NOTICES = 30  # the latest sentences that stay in the file
+CURVE_POINTS = 240  # of the trial under way; about the pixels a small picture has across
 WRITE_SECONDS = 1.0  # at most this often; a status that is a second old is fresh enough
 
 
@@ -70,8 +73,8 @@ class StateFile:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._share = TrainingShare()
-        # Any: JSON. The port outlives a start that never came to listen: tickets that others hold name it.
-        self._state: dict[str, Any] = {key: value for key, value in home.read_state().items() if key == "port"}
+        # Any: JSON. These outlive a start that never came to listen: tickets and bookmarks that people hold name them.
+        self._state: dict[str, Any] = {k: v for k, v in home.read_state().items() if k in ("port", "dashboard")}
         self._dirty = trio.Event()
 
     @property
@@ -95,9 +98,11 @@ class StateFile:
                     "budget_s": event.budget_s,
                     "proposer": event.proposer,
                     "started_at": event.at,
+                    "dashboard": event.dashboard or self._state.get("dashboard"),
                     "peers": [],
                     "refused_proposals": {},
                     "current": None,
+                    "notices": [],
                 }
             case Listening():
                 self._state |= {"addresses": list(event.addresses), "ticket": event.ticket, "port": event.port}
@@ -108,16 +113,35 @@ class StateFile:
                 self._state["refused_proposals"] = counted | {event.stage: counted.get(event.stage, 0) + 1}
             case TrialStarted():
                 self._share.trial_begins()
-                self._state["current"] = {"number": event.number, "title": event.title, "started_at": event.at}
+                self._state["current"] = {
+                    "number": event.number,
+                    "title": event.title,
+                    "started_at": event.at,
+                    "budget_s": event.budget_s,
+                    "side": event.side,
+                    "turn": event.turn,
+                    "evaluating": False,
+                    "curve": [],
+                }
             case TrialProgress():
-                self._state["current"] = (self._state.get("current") or {}) | {
+                current: dict[str, Any] = self._state.get("current") or {}
+                self._state["current"] = current | {
                     "seconds": round(event.seconds, 1),
                     "train_loss": event.train_loss,
+                    "tokens_per_second": event.tokens_per_second,
+                    "curve": _thinned([*current.get("curve", ()), [round(event.seconds, 2), event.train_loss]]),
                 }
                 self._dirty.set()  # comes often: written within a second
                 return
             case Evaluating():
                 self._share.trial_trained()
+                self._state["current"] = (self._state.get("current") or {}) | {"evaluating": True}
+            case Notice():
+                said: list[dict[str, Any]] = [*self._state.get("notices", ())]
+                said.append({"at": event.at, "text": event.text, "warning": event.warning})
+                self._state["notices"] = said[-NOTICES:]
+                self._dirty.set()
+                return
             case FindingRecorded():
                 self._share.trial_ends()
                 self._state["current"] = None
@@ -140,3 +164,8 @@ class StateFile:
             self._dirty = trio.Event()
             self.write()
             await trio.sleep(WRITE_SECONDS)
+
+
+def _thinned(curve: list[list[float]]) -> list[list[float]]:
+    """Every second point, once there are too many."""
+    return curve if len(curve) <= CURVE_POINTS else [*curve[::2], *curve[-1:]]

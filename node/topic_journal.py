@@ -246,6 +246,19 @@ class TopicJournal:
         ):
             yield open_frame(frame)
 
+    def arrived_after(self, position: int, limit: int) -> list[tuple[int, Record]]:
+        """Records with their places in the order of arrival, after a place, at most `limit`."""
+        rows = self.journal.query(
+            "SELECT position, frame FROM records WHERE brief = ? AND position > ? ORDER BY position LIMIT ?",
+            (self.brief, position, limit),
+        )
+        return [(position, open_frame(frame)) for position, frame in rows]
+
+    def last_position(self) -> int:
+        """Of the record that arrived last; 0 if there is none."""
+        rows = self.journal.query("SELECT max(position) FROM records WHERE brief = ?", (self.brief,))
+        return rows[0][0] or 0
+
     def validate(self) -> None:
         """Assert what must always hold: every frame opens to the row it is stored under, and heads are true."""
         for id, author, seq, frame in self.journal.query(

@@ -98,7 +98,7 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
     journal = Journal(home.journal, readonly=True)
     try:
         state = home.read_state()
-        brief_id, brief = _choose_brief(home, state, journal, topic)
+        brief_id, brief = choose_brief(home, state, journal, topic)
         me, records = PeerId(load_or_create(home.key).peer_id), journal.of(brief_id)
         ledger = ledger_of(brief, records.records(), ignored=records.unwanted() - {me})
         yield Archive(
@@ -108,7 +108,15 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
         journal.close()
 
 
-def _choose_brief(home: Home, state: Json, journal: Journal, topic: str | None) -> tuple[BriefId, Brief]:
+def topics(home: Home, state: Json, journal: Journal) -> tuple[tuple[BriefId, str], ...]:
+    """Every topic of a home with its name: the one last worked on first, then by what came last."""
+    known = {BriefId(path.stem) for path in home.briefs.glob("*.json")}
+    latest = [BriefId(b) for b in (state.get("brief_id", ""), *journal.briefs()) if b in known]
+    return tuple((id, home.load_brief(id).name) for id in dict.fromkeys([*latest, *sorted(known)]))
+
+
+def choose_brief(home: Home, state: Json, journal: Journal, topic: str | None) -> tuple[BriefId, Brief]:
+    """Raises NothingFound."""
     known = [BriefId(path.stem) for path in home.briefs.glob("*.json")]
     latest = ([BriefId(state["brief_id"])] if "brief_id" in state else []) + [BriefId(b) for b in journal.briefs()]
     for id in [b for b in latest if b in known] + known:
@@ -181,14 +189,14 @@ def _drift(archive: Archive) -> Json | None:
     drift = drift_of(archive.sealed, archive.track)
     if drift is None:
         return None
-    return _sealed(drift.latest) | {
+    return sealed_json(drift.latest) | {
         "first_gap": drift.first.gap,
         "growth": drift.growth,
-        "milestones": [{"id": score.finding} | _sealed(score) for score in drift.scores],
+        "milestones": [{"id": score.finding} | sealed_json(score) for score in drift.scores],
     }
 
 
-def _sealed(score: SealedScore) -> Json:
+def sealed_json(score: SealedScore) -> Json:
     return {"sealed_bpb": score.sealed_bpb, "val_bpb": score.val_bpb, "gap": score.gap}
 
 
@@ -300,7 +308,7 @@ def show(archive: Archive, reference: str) -> Json:
     finding = entry.finding
     parent = archive.ledger.get(finding.proposal.parent)
     before = parent.finding.proposal.config if parent else archive.brief.base_config
-    sealed = next((_sealed(score) for score in archive.sealed if score.finding == entry.id), None)
+    sealed = next((sealed_json(score) for score in archive.sealed if score.finding == entry.id), None)
     return archive.finding(entry) | {
         "changes": changes(before, finding.proposal.config),
         "sealed": sealed,

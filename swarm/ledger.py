@@ -67,12 +67,14 @@ class Ledger:
         self._children: dict[FindingId, set[FindingId]] = {}  # that ran their parent again
         self._replays: dict[FindingId, dict[str, ReplayEntry]] = {}
         self._noise: dict[tuple[Track, PeerId], Noise] = {}  # computed since the last record came
+        self._repeats: dict[Track, dict[PeerId, list[tuple[float, ...]]]] = {}  # the same; and what each makes of them:
+        self._alone: dict[tuple[Track, PeerId], Noise] = {}
 
     def apply(self, entry: Entry) -> bool:
         """True if the entry was new."""
         if entry.id in self._entries:
             return False
-        self._noise.clear()
+        self._forget_noise()
         self._entries[entry.id] = entry
         self._by_key.setdefault((entry.finding.proposal.key, entry.finding.track), set()).add(entry.id)
         if entry.finding.proposal.parent is not None and entry.finding.parent_trials:
@@ -84,16 +86,21 @@ class Ledger:
         known = self._replays.setdefault(entry.replay.of, {})
         if entry.id in known:
             return False
-        self._noise.clear()
+        self._forget_noise()
         known[entry.id] = entry
         return True
+
+    def _forget_noise(self) -> None:
+        for table in (self._noise, self._repeats, self._alone):
+            table.clear()
 
     def forget(self, author: PeerId) -> None:
         """Leave out whatever an author said, as if nothing of it had ever come."""
         entries = [entry for entry in self._entries.values() if entry.author != author]
         replays = [one for known in self._replays.values() for one in known.values() if one.author != author]
-        for table in (self._entries, self._by_key, self._children, self._replays, self._noise):
+        for table in (self._entries, self._by_key, self._children, self._replays):
             table.clear()
+        self._forget_noise()
         for entry in entries:
             self.apply(entry)
         for replay in replays:
@@ -189,15 +196,35 @@ class Ledger:
         return self._noise[track, author]
 
     def _estimate_noise(self, track: Track, author: PeerId) -> Noise:
-        groups: dict[PeerId, list[tuple[float, ...]]] = {}
-        for key in sorted({key for key, at in self._by_key if at == track}):
-            for who, trials in self.trials(key, track).items():
-                groups.setdefault(who, []).append(scores(trials))
-        nothing = Noise(self._acceptance.noise_sd, 1e-9)
-        others = [pooled_noise(found, nothing) for who, found in groups.items() if who != author]
+        groups = self._repeated(track)
+        others = [self._noise_alone(track, who) for who in groups if who != author]
         sds = [noise.sd for noise in others if noise.dof >= 2 and noise.sd > 0]
         prior = Noise(median(sds), CLASS_NOISE_DOF) if sds else prior_noise(self._acceptance)
         return pooled_noise(groups.get(author, ()), prior)
+
+    def _noise_alone(self, track: Track, author: PeerId) -> Noise:
+        """By an author's own repeats and nothing else."""
+        if (track, author) not in self._alone:
+            nothing = Noise(self._acceptance.noise_sd, 1e-9)
+            self._alone[track, author] = pooled_noise(self._repeated(track)[author], nothing)
+        return self._alone[track, author]
+
+    def _repeated(self, track: Track) -> dict[PeerId, list[tuple[float, ...]]]:
+        """Scores by author and thing, of things with more than one trial: one says nothing about noise."""
+        if track not in self._repeats:
+            groups: dict[PeerId, list[tuple[float, ...]]] = {}
+            keys = (key for (key, at), ids in self._by_key.items() if at == track and not self._ran_once(ids))
+            for key in sorted(keys):
+                for who, trials in self.trials(key, track).items():
+                    groups.setdefault(who, []).append(scores(trials))
+            self._repeats[track] = groups
+        return self._repeats[track]
+
+    def _ran_once(self, ids: set[FindingId]) -> bool:
+        (id,) = ids if len(ids) == 1 else (None,)
+        return id is not None and (
+            len(self._entries[id].finding.trials) == 1 and id not in self._children and id not in self._replays
+        )
 
     def standing(self, entry: Entry) -> Standing:
         """What other authors' own trials of the same thing, on the same track, say about a finding.

@@ -10,6 +10,7 @@ import click
 from gossip.refusal import GossipError
 from node.app import UsageError
 from node.cli.bench import bench
+from node.cli.browse import browse
 from node.cli.exchange import export
 from node.cli.explain import explain
 from node.cli.fetch import fetch
@@ -35,7 +36,7 @@ def swarm() -> None:
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(fetch, steer, report, finalize, export, topic, metrics, doctor, bench),
+    *(browse, fetch, steer, report, finalize, export, topic, metrics, doctor, bench),
 )
 for command in _COMMANDS:
     swarm.add_command(command)

@@ -11,10 +11,11 @@ import click
 import trio
 
 from gossip.ticket import Ticket, TicketError, decode_ticket
-from node.app import Launch, run_node
+from node.app import Launch, UsageError, run_node
 from node.branches.following import MODES, Mode
 from node.branches.quotas import DEFAULT_QUOTA_MB
-from node.cli.options import PeerType, home_option
+from node.browse.address import PageAddress
+from node.cli.options import PageAddressType, PeerType, home_option
 from node.home import Home
 from node.metrics_server import MetricsAddress
 from node.proposers.auto import KINDS, Kind
@@ -143,6 +144,10 @@ def node_options(command: F) -> F:
                      help="A private swarm: only who has its ticket can connect. Remembered."),
         click.option("--metrics-port", "metrics", type=MetricsType(),
                      help="Serve Prometheus metrics at /metrics; on 127.0.0.1 unless an address is given."),
+        click.option("--dashboard", "page", type=PageAddressType(off=True), default=PageAddress,
+                     help="Where to serve the page to browse; a free port of 127.0.0.1 unless one is named."),
+        click.option("--dashboard-expose", is_flag=True,
+                     help="Allow --dashboard an address that other machines can reach; the page asks for its token."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event."),
         click.option("--plain", is_flag=True, help="Print plain lines even on a terminal."),
     ]  # fmt: skip
@@ -168,6 +173,14 @@ def launch(reference: str, **options: Any) -> None:  # Any: click hands over par
 def join(ticket: Ticket, reference: str | None, **options: Any) -> None:  # Any: click hands over parsed options
     """Start a node in the swarm of a TICKET that somebody's node printed."""
     _start(reference, ticket, **options)
+
+
+def check_page_address(address: PageAddress | None, expose: bool) -> None:
+    """Nobody puts the page before strangers by a slip."""
+    if address is not None and not address.is_loopback and not expose:
+        raise UsageError(
+            f"--dashboard {address.host} can be reached by other machines; if that is meant, add --dashboard-expose"
+        )
 
 
 def _start(
@@ -197,9 +210,12 @@ def _start(
     ticket_file: Path | None,
     private: bool,
     metrics: MetricsAddress | None,
+    page: PageAddress | None,
+    dashboard_expose: bool,
     as_json: bool,
     plain: bool,
 ) -> None:
+    check_page_address(page, dashboard_expose)
     chosen = Launch(
         topic=reference,
         ticket=ticket,
@@ -226,6 +242,7 @@ def _start(
         ticket_file=ticket_file,
         private=private,
         metrics=metrics,
+        page=page,
     )
     screen = make_screen("json" if as_json else "plain" if plain else "auto")
     try:

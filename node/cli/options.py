@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from gossip.identity import public_key_of
+from node.browse.address import PageAddress, parse_page_address
 from node.home import Home, default_home
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,6 +31,22 @@ class PeerType(click.ParamType[str]):
         if not isinstance(value, str) or public_key_of(value) is None:
             self.fail(f"{value!r} is not a peer id; one has 52 characters and begins with 12D3KooW", param, ctx)
         return value
+
+
+class PageAddressType(click.ParamType[PageAddress | None]):
+    name = "HOST:PORT|off"
+
+    def __init__(self, *, off: bool) -> None:
+        self._off = off
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> PageAddress | None:
+        if isinstance(value, PageAddress) or (self._off and value == "off"):
+            return value if isinstance(value, PageAddress) else None
+        try:
+            return parse_page_address(str(value))
+        except ValueError:
+            off = ", nor off" if self._off else ""
+            self.fail(f"{value!r} is not an IP address and a port such as 127.0.0.1:7420{off}", param, ctx)
 
 
 def home_option(command: F) -> F:
