@@ -36,10 +36,13 @@ def exaggerates(around: Surroundings, sigmas: float) -> Say:
 
 
 def copies(member: Member) -> None:
-    """Signs each improvement it hears of as its own, with the same numbers."""
+    """Signs each improvement it hears of as its own, with the same numbers; once, or copycats would copy each other."""
+    signed: set[str] = set()
 
     def copy(entry: Entry) -> None:
-        if entry.finding.verdict.decision is Decision.KEEP and entry.finding.proposal.parent is not None:
+        proposal = entry.finding.proposal
+        if entry.finding.verdict.decision is Decision.KEEP and proposal.parent is not None and proposal.key not in signed:
+            signed.add(proposal.key)
             _sign_as_own(member, entry)
 
     member.on_news = copy

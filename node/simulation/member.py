@@ -156,6 +156,11 @@ class Member:
     def alive(self) -> bool:
         return self.born_at is not None
 
+    @property
+    def lived_so_far(self) -> float:
+        """Seconds, of all lives."""
+        return self.lived_seconds + (0.0 if self.born_at is None else trio.current_time() - self.born_at)
+
     def clock(self) -> float:
         return virtual_wall_clock() + self.clock_ahead_seconds
 
