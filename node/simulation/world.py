@@ -67,11 +67,14 @@ def simulate(
     *,
     on_landscape: Landscape | None = None,
     proposer: Callable[[], Proposer] | None = None,
+    connected: bool = True,
 ) -> Run:
-    """A run of a scenario. `look` is called at its end, before anybody is stopped."""
+    """A run of a scenario. `look` is called at its end, before anybody is stopped. Not `connected`: nobody knows of
+    anybody.
+    """
     ground = on_landscape or landscape(scenario.landscape)
     with tempfile.TemporaryDirectory(prefix="swarm-simulation-") as folder, shared_work():
-        world = _World(scenario, seed, ground, Path(folder), on_progress, look, proposer)
+        world = _World(scenario, seed, ground, Path(folder), on_progress, look, proposer, connected)
         try:
             return run_virtually(world.run, seed)
         finally:
@@ -89,7 +92,9 @@ class _World:
         on_progress: Progress,
         look: Callable[[Run], None],
         proposer: Callable[[], Proposer] | None,
+        connected: bool,
     ) -> None:
+        self._connected = connected
         self._scenario, self._on_progress, self._look = scenario, on_progress, look
         self._rng = random.Random(f"{seed} {scenario.name}")
         self.made = Run(scenario, seed, Observation())
@@ -117,7 +122,8 @@ class _World:
         for kind in scenario.machines or (Machines(nodes=scenario.nodes),):
             for _ in range(kind.nodes):
                 cast.add(kind)
-        self._around.bootstraps.extend(member.address for member in cast.members[: scenario.bootstraps])
+        if self._connected:
+            self._around.bootstraps.extend(member.address for member in cast.members[: scenario.bootstraps])
         recruit(cast, scenario.faults)
 
     async def run(self) -> Run:

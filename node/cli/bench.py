@@ -1,0 +1,13 @@
+"""`swarm bench`: what searching comes to, on what real trials taught. Nothing is trained."""
+
+import click
+
+from node.cli.bench_sharing import sharing
+
+
+@click.group()
+def bench() -> None:
+    """Compare ways to search, on a model of recorded trials."""
+
+
+bench.add_command(sharing)
