@@ -223,7 +223,7 @@ class Ledger:
         """Of each thing that somebody ran more than once: how far apart that author's numbers are."""
         known = self._spreads.setdefault(track, {})
         for key in self._unread.pop(track, ()):
-            made = {who: one for who, all in self.trials(key, track).items() if (one := spread(scores(all)))}
+            made = {who: one for who, ran in self.trials(key, track).items() if (one := spread(scores(ran)))}
             known.pop(key, None)
             if made:
                 known[key] = made

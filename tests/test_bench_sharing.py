@@ -49,9 +49,8 @@ def test_who_never_gets_there_is_counted_with_all_trials():
 
 
 def test_the_command_ends_with_one_line_of_json():
-    said = CliRunner().invoke(
-        swarm, "bench sharing --nodes 2 --trials 5 --seeds 2 --arms isolated,shared".split(), catch_exceptions=False
-    )
+    options = ["--nodes", "2", "--trials", "5", "--seeds", "2", "--arms", "isolated,shared"]
+    said = CliRunner().invoke(swarm, ["bench", "sharing", *options], catch_exceptions=False)
     assert said.exit_code == 0, said.output
     report = json.loads(said.stdout.splitlines()[-1])
     assert report["benchmark"] == "sharing"

@@ -26,8 +26,14 @@ def file(tmp_path):
     ("text", "sentence"),
     [
         ('name = "x"\nhours = 1.0\nnode = 3', "unknown key 'node'; did you mean 'nodes'?"),
-        ('name = "x"\nhours = 1.0\n[network]\nlatency = 3', "unknown key 'network.latency'; did you mean 'latency_ms'?"),
-        ('name = "x"\nhours = 1.0\n[[faults]]\nkind = "chrun"', "a fault of unknown kind 'chrun'; did you mean 'churn'?"),
+        (
+            'name = "x"\nhours = 1.0\n[network]\nlatency = 3',
+            "unknown key 'network.latency'; did you mean 'latency_ms'?",
+        ),
+        (
+            'name = "x"\nhours = 1.0\n[[faults]]\nkind = "chrun"',
+            "a fault of unknown kind 'chrun'; did you mean 'churn'?",
+        ),
         ('name = "x"\nhours = 1.0\n[[faults]]\nkind = "churn"\nshare = 1', "unknown key 'faults (churn).share'"),
         ('name = "x"\nhours = 1.0\n[[faults]]\nkind = "churn"', "faults.0.share_per_hour is refused: Field required"),
         ('name = "x"\nhours = -1.0', "hours is refused"),

@@ -11,9 +11,7 @@ from node.cli.options import json_option
 class ArmsType(click.ParamType[tuple[str, ...]]):
     name = "ARMS"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         from node.simulation.sharing import ARMS
 
         named = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
@@ -42,10 +40,15 @@ def sharing(
 ) -> None:
     """Lonely nodes, a swarm, random search and a central optimiser, with the same number of trials in all."""
     from node.simulation.goals import figure_lines, report
-    from node.simulation.sharing import ARMS, GOALS, Campaign, Problem, answer, campaign, figures, table
+    from node.simulation.sharing import ARMS, GOALS, Arm, Campaign, Problem, answer, campaign, figures, table
 
-    problem = Problem(nodes, trials, "portfolio" if proposer == "portfolio" else "light", "recorded" if landscape == "recorded" else "made-up")
-    runs = {arm: list[Campaign]() for arm in ARMS if arm in arms}
+    problem = Problem(
+        nodes,
+        trials,
+        "portfolio" if proposer == "portfolio" else "light",
+        "recorded" if landscape == "recorded" else "made-up",
+    )
+    runs: dict[Arm, list[Campaign]] = {arm: [] for arm in ARMS if arm in arms}
     for seed in range(1, seeds + 1):
         for arm, made in runs.items():
             made.append(campaign(problem, arm, seed))
@@ -59,5 +62,3 @@ def sharing(
     given = ["--nodes", str(nodes), "--trials", str(trials), "--arms", ",".join(runs), "--seeds", str(seeds)]
     given += ["--proposer", proposer, "--landscape", landscape]
     click.echo(json.dumps(report("sharing", found, GOALS, given)))
-
-

@@ -54,7 +54,7 @@ def simulate(
     path = located(scenario)
     chosen = read_scenario(path)
     before = stored.load(baseline, chosen.name) if baseline is not None else None
-    results: "list[Result]" = []
+    results: list[Result] = []
 
     def looked(run: Run) -> None:
         results.append(look(run))
@@ -81,7 +81,9 @@ def simulate(
         Console().print(made)
         for change in changed:
             said = f"{change.figure}: {change.before:.4g} before, {change.now:.4g} now"
-            Console().print(Text(f"{'worse' if change.worse else 'better'}  {said}", "bold red" if change.worse else ""))
+            Console().print(
+                Text(f"{'worse' if change.worse else 'better'}  {said}", "bold red" if change.worse else "")
+            )
         if before is not None and not changed:
             click.echo("nothing changed by more than the seeds vary")
         click.echo("honest ledgers are equal and complete" if holds else _broken(results))
@@ -124,7 +126,12 @@ def _bar(seeds: int, *, quiet: bool) -> Generator[Callable[[float], None]]:
     if quiet or not console.is_terminal:
         yield lambda _: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("simulating", total=float(seeds))
         yield lambda done: progress.update(task, completed=done)

@@ -41,7 +41,11 @@ def copies(member: Member) -> None:
 
     def copy(entry: Entry) -> None:
         proposal = entry.finding.proposal
-        if entry.finding.verdict.decision is Decision.KEEP and proposal.parent is not None and proposal.key not in signed:
+        if (
+            entry.finding.verdict.decision is Decision.KEEP
+            and proposal.parent is not None
+            and proposal.key not in signed
+        ):
             signed.add(proposal.key)
             _sign_as_own(member, entry)
 
@@ -50,7 +54,7 @@ def copies(member: Member) -> None:
 
 async def claims(ring: Sequence[Member], start: Callable[[Member], None], fault: Sybils) -> None:
     """The first claims to have improved on the best that is known; the others say that they saw the same."""
-    leader, *chorus = ring
+    leader = ring[0]
 
     def confirm(member: Member, entry: Entry) -> None:
         if entry.author == leader.peer_id:

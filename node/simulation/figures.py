@@ -1,7 +1,7 @@
 """Figures of a run, and whether what must hold did: honest ledgers are equal, and nothing is missing.
 
-Owns what each figure means; docs/scale.md and docs/cli.md say it for people. Figures are plain numbers, so that runs can
-be compared.
+Owns what each figure means; docs/scale.md and docs/cli.md say it for people. Figures are plain numbers, so that runs
+can be compared.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Proposers for simulations: without threads, which virtual time does not wait for.
 
 Light has the two rules that make a swarm of the classic proposer, and nothing that takes long: the changes of news that
-beats our best are put onto it, else some settings of our best take a step. It looks at no history, so that ten thousand ideas take
-seconds.
+beats our best are put onto it, else some settings of our best take a step. It looks at no history, so that ten thousand
+ideas take seconds.
 """
 
 import random

@@ -49,7 +49,7 @@ class MadeUpLandscape:
             self._means[key] = self._surface.truth(config)
         return self._means[key] * speed**-SPEED_EXPONENT
 
-    def noise_sd(self, config: Config, speed: float = 1.0) -> float:
+    def noise_sd(self, config: Config, speed: float = 1.0) -> float:  # noqa: ARG002 - the same everywhere
         return NOISE_SD * speed**-SPEED_EXPONENT
 
 

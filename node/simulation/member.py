@@ -5,7 +5,7 @@ when, is node/simulation/faults.py's.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -79,7 +79,7 @@ class SimulatedNetwork(Network):
         self._member = member
         super().__init__(member.home, member.identity, notebook, settings, events)
 
-    def _bus_factory(self, topic: str, listen: tuple[str, ...]) -> BusFactory:  # type: ignore[override] - given by us
+    def _bus_factory(self, topic: str, listen: Sequence[str]) -> BusFactory:  # noqa: ARG002 - nobody listens
         member = self._member
 
         def make(deliver: Deliver, serve: Serve) -> Bus:
@@ -117,9 +117,7 @@ class SimulatedNetwork(Network):
 
 
 class Member:
-    def __init__(
-        self, around: Surroundings, number: int, machines: Machines, role: Role = Role.HONEST
-    ) -> None:
+    def __init__(self, around: Surroundings, number: int, machines: Machines, role: Role = Role.HONEST) -> None:
         self.around, self.number, self.role, self.machines = around, number, role, machines
         self.say: Say = honestly  # of what its trials came to
         self.identity = Identity(hashlib.sha256(f"{around.seed} {role} {number}".encode()).digest())
@@ -199,7 +197,10 @@ class Member:
     def _open(self) -> Notebook:
         with wall_clock_of(self.clock):
             return Notebook(
-                self.around.brief, self.journal.of(brief_id(encode_brief(self.around.brief))), self.identity, self.events
+                self.around.brief,
+                self.journal.of(brief_id(encode_brief(self.around.brief))),
+                self.identity,
+                self.events,
             )
 
     async def _live(self, scope: trio.CancelScope) -> None:

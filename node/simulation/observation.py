@@ -8,6 +8,7 @@ import hashlib
 import json
 from array import array
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
@@ -42,7 +43,7 @@ class Observation:
     received: int = 0
     best: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])  # hours, truth of the best kept
     notices: dict[str, int] = field(default_factory=dict[str, int])  # warnings of honest nodes, by their first words
-    _trace: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    _trace: Any = field(default_factory=hashlib.sha256)  # Any: hashlib does not name its class
     _events: int = 0
 
     def own(self, member: int, entry: Entry, truth: float | None, *, honest: bool) -> None:

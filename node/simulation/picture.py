@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from node.simulation.figures import Result
 
@@ -26,6 +26,6 @@ def progress_png(results: Sequence[Result], hours: float) -> bytes:
     axes.set_title(f"{results[0].scenario}, simulated, {len(results)} seeds", loc="left", fontsize=11)
     axes.grid(color=_GRID)
     axes.set_axisbelow(True)
-    canvas, out = FigureCanvasAgg(figure), io.BytesIO()
+    out, canvas = io.BytesIO(), cast("Any", FigureCanvasAgg(figure))
     canvas.print_png(out, metadata={"Software": None})
     return out.getvalue()

@@ -146,18 +146,7 @@ class DiskFull(Part):
 
 
 Fault = Annotated[
-    Churn
-    | Partition
-    | Late
-    | Restarts
-    | Flood
-    | Liars
-    | Copycats
-    | Sybils
-    | Links
-    | Clocks
-    | BootstrapDead
-    | DiskFull,
+    Churn | Partition | Late | Restarts | Flood | Liars | Copycats | Sybils | Links | Clocks | BootstrapDead | DiskFull,
     Field(discriminator="kind"),
 ]
 FAULTS: dict[str, type[Part]] = {
@@ -224,11 +213,10 @@ def _checked(path: Path, tables: dict[str, Any]) -> Scenario:  # Any: whatever t
     for machines in _listed(tables.get("machines")):
         _refuse_unknown(path, "machines", machines, Machines)
     for fault in _listed(tables.get("faults")):
-        kind = fault.get("kind") if isinstance(fault, dict) else None
-        if kind not in FAULTS:
-            known = closest(str(kind), FAULTS)
-            raise ScenarioError(f"{path}: a fault of unknown kind {kind!r}; {known}")
-        _refuse_unknown(path, f"faults ({kind})", fault, FAULTS[str(kind)])
+        kind = cast("dict[str, object]", fault).get("kind") if isinstance(fault, dict) else None
+        if not isinstance(kind, str) or kind not in FAULTS:
+            raise ScenarioError(f"{path}: a fault of unknown kind {kind!r}; {closest(str(kind), FAULTS)}")
+        _refuse_unknown(path, f"faults ({kind})", cast("object", fault), FAULTS[kind])
     try:
         # through JSON, because strict pydantic takes a TOML array for a tuple only there
         return Scenario.model_validate_json(json.dumps(tables))

@@ -175,7 +175,7 @@ def table(runs: Mapping[Arm, Sequence[Campaign]]) -> list[str]:
 
 def figures(runs: Mapping[Arm, Sequence[Campaign]]) -> dict[str, float]:
     found = {f"{arm}_bpb": fmean(one.best[-1] for one in campaigns) for arm, campaigns in runs.items()}
-    found |= {f"{arm}_bpb_interval": interval([one.best[-1] for one in all]) for arm, all in runs.items()}
+    found |= {f"{arm}_bpb_interval": interval([one.best[-1] for one in made]) for arm, made in runs.items()}
     if "isolated" in runs:
         target = _target(runs)
         found["target_bpb"] = target

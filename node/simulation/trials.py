@@ -88,9 +88,9 @@ class SimulatedRecorder(Recorder):
     def __init__(self, notebook: Notebook, room: Room, events: Events) -> None:
         super().__init__(notebook, cast("Results", None), room, events)  # nothing below asks it anything
 
-    async def _commit(self, sealed: Record, reports: Sequence[TrialReport]) -> str:
+    async def _commit(self, sealed: Record, reports: Sequence[TrialReport]) -> str:  # noqa: ARG002 - nothing is drawn
         await trio.sleep(COMMIT_SECONDS)
         return hashlib.sha1(sealed.frame, usedforsecurity=False).hexdigest()
 
-    async def _keep_tidy(self, entry: Entry) -> None:
+    async def _keep_tidy(self, entry: Entry) -> None:  # noqa: ARG002 - nothing to tidy
         await trio.lowlevel.checkpoint()

@@ -30,7 +30,7 @@ def virtual_wall_clock() -> float:
 
 @contextlib.contextmanager
 def _deterministic_order(seed: int) -> Generator[None]:
-    scheduler: Any = trio._core._run  # type: ignore[attr-defined] # noqa: SLF001 - Any: private, without types
+    scheduler: Any = trio._core._run  # type: ignore[attr-defined]
     draws: random.Random = scheduler._r
     before, state = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, draws.getstate()
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
