@@ -2,6 +2,7 @@
 
 import click
 
+from node.cli.bench_scale import scale
 from node.cli.bench_sharing import sharing
 
 
@@ -11,3 +12,4 @@ def bench() -> None:
 
 
 bench.add_command(sharing)
+bench.add_command(scale)
