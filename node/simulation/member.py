@@ -13,11 +13,13 @@ from pathlib import Path
 
 import trio
 
+from gossip.blobs import OfferedBlobs
 from gossip.bus import Bus, BusFactory, Deliver, Serve
 from gossip.identity import Identity
-from gossip.memory_bus import MemoryNetwork
+from gossip.memory_bus import MemoryBus, MemoryNetwork
 from gossip.refusal import Answer
 from gossip.traffic import Traffic
+from node.claims import Claims
 from node.clock import wall_clock_of
 from node.events import Event, Events, FindingReceived, FindingRecorded, Notice
 from node.home import Home
@@ -72,27 +74,45 @@ class Surroundings:
     research_until: float  # virtual seconds
 
 
+class _ClockedBus(MemoryBus):
+    """Frames are delivered by whoever sends, in that one's time: here it is the receiver's clock that counts."""
+
+    def __init__(self, member: "Member", topic: str, deliver: Deliver, serve: Serve) -> None:
+        self._member = member
+        network, clocked = member.around.network, self._clocked(deliver)
+        super().__init__(network, member.peer_id, topic, clocked, self._serving(serve), OfferedBlobs())
+
+    def hear_claims(self, deliver: Deliver) -> None:
+        super().hear_claims(self._clocked(deliver))
+
+    def _clocked(self, deliver: Deliver) -> Deliver:
+        def delivered(forwarder: str, frame: bytes) -> Answer:
+            with wall_clock_of(self._member.clock):
+                return deliver(forwarder, frame)
+
+        return delivered
+
+    def _serving(self, serve: Serve) -> Serve:
+        def served(peer: str, message: bytes) -> bytes:
+            with wall_clock_of(self._member.clock):
+                return serve(peer, message)
+
+        return served
+
+
 class SimulatedNetwork(Network):
     """The node's side of gossip on the network in memory. Its counters stay in memory, too."""
 
-    def __init__(self, member: "Member", notebook: Notebook, settings: NetworkSettings, events: Events) -> None:
+    def __init__(self, member: "Member", settings: NetworkSettings, claims: Claims) -> None:
         self._member = member
-        super().__init__(member.home, member.identity, notebook, settings, events)
+        super().__init__(member.home, member.identity, member.notebook, settings, member.events, claims=claims)
 
     def _bus_factory(self, topic: str, listen: Sequence[str]) -> BusFactory:  # noqa: ARG002 - nobody listens
         member = self._member
 
         def make(deliver: Deliver, serve: Serve) -> Bus:
-            # Called by whoever sends, in that one's time: here it is the receiver's clock that counts.
-            def delivered(forwarder: str, frame: bytes) -> Answer:
-                with wall_clock_of(member.clock):
-                    return deliver(forwarder, frame)
-
-            def served(peer: str, message: bytes) -> bytes:
-                with wall_clock_of(member.clock):
-                    return serve(peer, message)
-
-            bus = member.around.network.bus(member.peer_id, topic, delivered, served)
+            member.around.network.address(member.peer_id)  # it has one from now on
+            bus = _ClockedBus(member, topic, deliver, serve)
             member.traffics.append(bus.traffic)
             return bus
 
@@ -221,18 +241,19 @@ class Member:
     async def _work(self) -> None:
         others = tuple(address for address in self.around.bootstraps if address != self.address)
         settings = NetworkSettings(listen=(_LISTEN,), bootstrap=others, mdns=False)
-        self._network = SimulatedNetwork(self, self.notebook, settings, self.events)
+        claims = Claims(self.notebook, self.track)
+        self._network = SimulatedNetwork(self, settings, claims)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._network.run)
             if self.role in (Role.HONEST, Role.LIAR):
                 with trio.CancelScope(deadline=self.around.research_until):
-                    await research(self._lab(), self._trainer())
+                    await research(self._lab(claims), self._trainer())
             await trio.sleep_forever()
 
     def _trainer(self) -> SimulatedTrainer:
         return SimulatedTrainer(self.around.landscape, self.machines.speed, self.say)
 
-    def _lab(self) -> Lab:
+    def _lab(self, claims: Claims) -> Lab:
         proposer, max_history = proposer_of(self.around.proposer)
         if self.around.make_proposer is not None:
             proposer, max_history = self.around.make_proposer(), None
@@ -242,7 +263,9 @@ class Member:
             name=f"{self.role}-{self.number}",
             track=self.track,
             notebook=self.notebook,
-            hypotheses=Hypotheses(self.notebook, self.track, proposer, proposer, max_history=max_history),
+            hypotheses=Hypotheses(
+                self.notebook, self.track, proposer, proposer, max_history=max_history, claims=claims
+            ),
             recorder=SimulatedRecorder(self.notebook, room, self.events),
             room=room,
             events=self.events,
