@@ -88,6 +88,8 @@ class AddressBook:
         self, now: float, busy: Collection[str], want: int, admits: Callable[[str], bool] | None = None
     ) -> list[str]:
         """Up to `want` addresses to dial, one of each admitted peer that is not `busy` (connected or being dialled)."""
+        if want <= 0:
+            return []
         ready = [e for e in self._entries.values() if e.peer not in busy and _is_due(e, now)]
         ready = [e for e in ready if admits is None or admits(e.peer)]
         self._rng.shuffle(ready)

@@ -7,12 +7,14 @@ Pure text rules; resolving and dialling are the bus's.
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gossip.identity import public_key_of
 from gossip.refusal import GossipError
 
 MAX_ADDRESS_BYTES = 300  # a DNS name of 253 with its surroundings
 _CIRCUIT = "/p2p-circuit"
+_REMEMBERED = 4096  # readings: the same few addresses are read again and again
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*")
 
 
@@ -51,13 +53,20 @@ class Address:
 
 def parse_address(text: str) -> Address:
     """Raises AddressError."""
+    if len(text) > MAX_ADDRESS_BYTES:
+        raise _not_an_address(text)
+    return _parsed(text)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parsed(text: str) -> Address:
     relay, circuit, target = text.partition(_CIRCUIT)
     if circuit:
         return _parse_circuit(text, relay, target)
     parts = text.split("/")
     head, host, tcp, port, *rest = parts[1:] if len(parts) >= 5 else ["", "", "", ""]
     peer = rest[1] if len(rest) == 2 and rest[0] == "p2p" else ""
-    if len(text) > MAX_ADDRESS_BYTES or parts[0] != "" or tcp != "tcp" or (rest and not peer):
+    if parts[0] != "" or tcp != "tcp" or (rest and not peer):
         raise _not_an_address(text)
     if not _host_fits(head, host) or not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise _not_an_address(text)
@@ -88,7 +97,7 @@ def dialable(texts: "tuple[str, ...] | list[str]") -> tuple[str, ...]:
 
 
 def _parse_circuit(text: str, relay: str, target: str) -> Address:
-    if len(text) > MAX_ADDRESS_BYTES or _CIRCUIT in target:
+    if _CIRCUIT in target:
         raise _not_an_address(text)
     via = parse_dialable(relay)
     peer = target.removeprefix("/p2p/")

@@ -18,6 +18,7 @@ from nacl.signing import SigningKey, VerifyKey
 from gossip.refusal import GossipError
 
 SEED_BYTES = 32
+_REMEMBERED = 4096  # peer ids whose keys are at hand
 # libp2p peer ids: multihash "identity" (0x00) of 36 bytes (0x24), which are the protobuf PublicKey
 # {type: Ed25519 (08 01), data: 32 bytes (12 20)}. libp2p specs, peer-ids.
 _PEER_ID_HEAD = bytes.fromhex("0024 0801 1220")
@@ -55,8 +56,11 @@ def peer_id_of(public_key: bytes) -> str:
 
 def public_key_of(peer_id: str) -> bytes | None:
     """The 32 bytes inside a peer id; None if it is not an Ed25519 peer id in its one canonical spelling."""
-    if _PEER_ID_TEXT.fullmatch(peer_id) is None:
-        return None
+    return None if _PEER_ID_TEXT.fullmatch(peer_id) is None else _decoded(peer_id)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _decoded(peer_id: str) -> bytes | None:
     raw = base58.b58decode(peer_id)
     if len(raw) != len(_PEER_ID_HEAD) + 32 or not raw.startswith(_PEER_ID_HEAD):
         return None

@@ -1,14 +1,18 @@
 """A network in one process, for tests and simulations: loss, latency and partitions to order, else like the real bus.
 
 Frames flood along links as GossipSub's do: each bus passes on what its validator accepts, once. Under trio's MockClock
-hours pass in seconds.
+hours pass in seconds. What a link needs for a frame may be rounded up to a grid, so that a simulation wakes for many
+frames at once.
 """
 
 import hashlib
+import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Literal
 
 import trio
 
@@ -31,8 +35,18 @@ from gossip.pipe import Limits, Pipe
 from gossip.refusal import Answer, Refused
 from gossip.traffic import Kind, Traffic
 
+_ADDRESSES_FROM = 10_000  # port of the first peer
 _CHANGES_KEPT = 256
 _PIECE_BYTES = 64 * 1024  # of a blob, at one time
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What joins one peer to the network. A link is as slow, and loses as much, as both its ends together."""
+
+    latency_seconds: float = 0.0
+    loss: float = 0.0  # share of broadcast frames
+    bytes_per_second: float = math.inf
 
 
 @dataclass
@@ -40,8 +54,11 @@ class MemoryNetwork:
     rng: Random
     latency_seconds: float = 0.005
     loss: float = 0.0  # share of broadcast frames that a link loses
+    grid_seconds: float = 0.0  # frames arrive at whole multiples of it; 0: whenever they do
+    lines: dict[str, Line] = field(default_factory=dict[str, Line])  # of peers that have one of their own
     _running: dict[str, "MemoryBus"] = field(default_factory=dict[str, "MemoryBus"], init=False)
-    _links: set[frozenset[str]] = field(default_factory=set[frozenset[str]], init=False)
+    _links: dict[str, set[str]] = field(default_factory=dict[str, set[str]], init=False)
+    _linked: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], init=False)
     _group_of: dict[str, int] = field(default_factory=dict[str, int], init=False)
     _ports: dict[str, int] = field(default_factory=dict[str, int], init=False)
 
@@ -54,21 +71,23 @@ class MemoryNetwork:
         blobs: BlobSource | None = None,
         branches: BranchSource | None = None,
     ) -> "MemoryBus":
-        self._ports.setdefault(peer_id, 10_000 + len(self._ports))
+        self._ports.setdefault(peer_id, _ADDRESSES_FROM + len(self._ports))
         made = MemoryBus(self, peer_id, topic, deliver, serve, blobs or OfferedBlobs())
         made.branches = branches or NoBranches()
         return made
 
     def address(self, peer_id: str) -> str:
-        return str(Address("ip4", "127.0.0.1", self._ports.setdefault(peer_id, 10_000 + len(self._ports)), peer_id))
+        return str(
+            Address("ip4", "127.0.0.1", self._ports.setdefault(peer_id, _ADDRESSES_FROM + len(self._ports)), peer_id)
+        )
 
     def partition(self, *groups: Iterable[str]) -> None:
         """Peers of different groups lose each other; a peer in no group is in one of its own with the other unnamed."""
         self._group_of = {peer: number for number, group in enumerate(groups, start=1) for peer in group}
-        for link in sorted(self._links, key=sorted):
-            one, other = sorted(link)
-            if not self.reachable(one, other):
-                self.unlink(one, other)
+        for one in sorted(self._links):
+            for other in self.linked(one):
+                if not self.reachable(one, other):
+                    self.unlink(one, other)
 
     def heal(self) -> None:
         self._group_of = {}
@@ -89,21 +108,46 @@ class MemoryNetwork:
         self._running.pop(bus.peer_id, None)
 
     def link(self, one: str, other: str) -> None:
-        if frozenset((one, other)) in self._links:
+        if other in self._links.get(one, ()):
             return
-        self._links.add(frozenset((one, other)))
+        for here, there in ((one, other), (other, one)):
+            self._links.setdefault(here, set()).add(there)
+            self._linked.pop(here, None)
         if self._running[one].topic == self._running[other].topic:
             self._running[one].tell(PeerUp(other))
             self._running[other].tell(PeerUp(one))
 
     def unlink(self, one: str, other: str) -> None:
-        self._links.discard(frozenset((one, other)))
         for here, there in ((one, other), (other, one)):
+            self._links.get(here, set[str]()).discard(there)
+            self._linked.pop(here, None)
             if here in self._running:
                 self._running[here].tell(PeerDown(there))
 
     def linked(self, peer: str) -> tuple[str, ...]:
-        return tuple(sorted(other for link in self._links if peer in link for other in link if other != peer))
+        found = self._linked.get(peer)
+        if found is None:
+            found = self._linked[peer] = tuple(sorted(self._links.get(peer, ())))
+        return found
+
+    def travel_seconds(self, one: str, other: str, size_bytes: int = 0) -> float:
+        """How long so many bytes are under way from one peer to another."""
+        ends = [self.lines[peer] for peer in (one, other) if peer in self.lines]
+        seconds = self.latency_seconds * (0.5 + self.rng.random()) + sum(line.latency_seconds for line in ends)
+        return seconds + sum(size_bytes / line.bytes_per_second for line in ends)
+
+    def loses(self, one: str, other: str) -> bool:
+        """Whether a link loses the next frame."""
+        kept = 1.0 - self.loss
+        for peer in (one, other):
+            if peer in self.lines:
+                kept *= 1.0 - self.lines[peer].loss
+        return kept < 1.0 and self.rng.random() >= kept
+
+    def arrival(self, seconds: float) -> float:
+        """When what takes so long from now on is there, on trio's clock."""
+        at = trio.current_time() + seconds
+        return math.ceil(at / self.grid_seconds) * self.grid_seconds if self.grid_seconds else at
 
     def running(self, peer: str) -> "MemoryBus | None":
         return self._running.get(peer)
@@ -121,7 +165,11 @@ class MemoryBus:
         self.blobs = blobs
         self.branches: BranchSource = NoBranches()
         self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
-        self._seen: set[bytes] = set()
+        self.seen: set[bytes] = set()
+        # A heap: due, number, to whom, frame, digest, whether it is a claim.
+        self._under_way: list[tuple[float, int, str, bytes, bytes, bool]] = []
+        self._sent = 0
+        self._more_under_way = trio.Event()
         self._counts: Counter[str] = Counter()
         self.traffic = Traffic()
         self._nursery: trio.Nursery | None = None
@@ -136,11 +184,13 @@ class MemoryBus:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self._network.started(self)
+                nursery.start_soon(self._carry)
                 task_status.started()
                 await self.broken.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self._nursery = None
+            self._under_way.clear()
             self._network.stopped(self)
         raise BusFailed("memory bus was broken by a test")
 
@@ -149,19 +199,21 @@ class MemoryBus:
         if self._nursery is None:
             raise BusFailed("memory bus is not running")
         self._counts["published"] += 1
-        self._seen.add(hashlib.sha256(frame).digest())
-        self._pass_on(frame, self.peer_id)
+        digest = hashlib.sha256(frame).digest()
+        self.seen.add(digest)
+        self._pass_on(frame, digest, self.peer_id)
 
     async def publish_claim(self, frame: bytes) -> None:
         await trio.lowlevel.checkpoint()
         if self._nursery is None:
             raise BusFailed("memory bus is not running")
         if self._deliver_claim is not None:
-            self._seen.add(hashlib.sha256(frame).digest())
-            self._pass_on(frame, self.peer_id, claim=True)
+            digest = hashlib.sha256(frame).digest()
+            self.seen.add(digest)
+            self._pass_on(frame, digest, self.peer_id, claim=True)
 
     async def request(self, peer: str, message: bytes) -> bytes:
-        await self._travel()
+        await self._travel(peer, len(message))
         server = self._network.running(peer)
         if server is None or peer not in self._network.linked(self.peer_id):
             raise PeerUnreachable(f"peer {peer} is not connected")
@@ -172,19 +224,19 @@ class MemoryBus:
             server.traffic.sent(self.peer_id, Kind.CATCHUP, len(reply), 1)
         except Refused as refused:
             raise PeerUnreachable(f"peer {peer} broke off: {refused}") from None
-        await self._travel()
+        await self._travel(peer, len(reply))
         if peer not in self._network.linked(self.peer_id):
             raise PeerUnreachable(f"peer {peer} went away")
         self.traffic.received(peer, Kind.CATCHUP, len(reply), 1)
         return reply
 
     async def fetch(self, peer: str, blob: BlobRequest, limit_bytes: int, keep: Keep) -> int:
-        await self._travel()
+        await self._travel(peer)
         whole = self._blob_of(peer, blob)
         if len(whole) > limit_bytes or len(whole) < blob.offset:
             raise BlobTooLarge(peer, len(whole), limit_bytes)
         for begin in range(blob.offset, len(whole), _PIECE_BYTES):
-            await self._travel()
+            await self._travel(peer, min(_PIECE_BYTES, len(whole) - begin))
             if peer not in self.connected():
                 raise PeerUnreachable(f"peer {peer} went away")
             piece = whole[begin : begin + _PIECE_BYTES]
@@ -230,11 +282,11 @@ class MemoryBus:
         return found if isinstance(found, bytes) else found.read_bytes()
 
     async def dial(self, address: str) -> None:
-        await self._travel()
         try:
             target = parse_dialable(address)
         except AddressError as error:
             raise PeerUnreachable(str(error)) from None
+        await self._travel(target.peer)
         if not self._network.reachable(self.peer_id, target.peer) or address != self._network.address(target.peer):
             raise PeerUnreachable(f"no connection to {address}")
         if target.peer != self.peer_id:
@@ -268,47 +320,66 @@ class MemoryBus:
             self.changes.receive_nowait()
             self._send_change.send_nowait(change)
 
-    def _pass_on(self, frame: bytes, came_from: str, *, claim: bool = False) -> None:
-        assert self._nursery is not None
+    def _pass_on(self, frame: bytes, digest: bytes, came_from: str, *, claim: bool = False) -> None:
+        network, me = self._network, self.peer_id
         for peer in self.peers():
-            if peer != came_from and self._network.rng.random() >= self._network.loss:
-                self.traffic.sent(peer, Kind.BROADCAST, len(frame), 1)
-                self._nursery.start_soon(self._carry_claim if claim else self._carry, peer, frame)
+            if peer == came_from or network.loses(me, peer):
+                continue
+            self._note_frame("out", peer, frame, claim=claim)
+            receiver = network.running(peer)
+            if receiver is not None and digest in receiver.seen:  # nothing but its counters will notice
+                receiver.note_frame_in(me, frame, claim=claim)
+                continue
+            due = network.arrival(network.travel_seconds(me, peer, len(frame)))
+            self._sent += 1
+            heapq.heappush(self._under_way, (due, self._sent, peer, frame, digest, claim))
+            if self._under_way[0][1] == self._sent:
+                self._more_under_way.set()
 
-    async def _carry(self, peer: str, frame: bytes) -> None:
-        await self._travel()
-        receiver = self._network.running(peer)
-        if receiver is not None and peer in self.connected():
-            receiver.arrive(self.peer_id, frame)
+    def note_frame_in(self, forwarder: str, frame: bytes, *, claim: bool) -> None:
+        if not claim or self._deliver_claim is not None:
+            self._note_frame("in", forwarder, frame, claim=claim)
 
-    async def _carry_claim(self, peer: str, frame: bytes) -> None:
-        await self._travel()
-        receiver = self._network.running(peer)
-        if receiver is not None and peer in self.connected():
-            receiver.arrive_claim(self.peer_id, frame)
+    def _note_frame(self, way: Literal["in", "out"], peer: str, frame: bytes, *, claim: bool) -> None:
+        (self.traffic.sent if way == "out" else self.traffic.received)(peer, Kind.BROADCAST, len(frame), 1)
+        if claim:
+            self._counts[f"claims_{way}"] += 1
+            self._counts[f"claim_bytes_{way}"] += len(frame)
 
-    def arrive_claim(self, forwarder: str, frame: bytes) -> None:
-        digest = hashlib.sha256(frame).digest()
-        if self._deliver_claim is None or digest in self._seen:
+    async def _carry(self) -> None:
+        """Gives frames to whom they were sent when their time has come."""
+        while True:
+            self._more_under_way = trio.Event()
+            with trio.move_on_at(self._under_way[0][0] if self._under_way else math.inf):
+                await self._more_under_way.wait()
+            while self._under_way and self._under_way[0][0] <= trio.current_time():
+                _, _, peer, frame, digest, claim = heapq.heappop(self._under_way)
+                receiver = self._network.running(peer)
+                if receiver is not None and peer in self.connected():
+                    (receiver.arrive_claim if claim else receiver.arrive)(self.peer_id, frame, digest)
+
+    def arrive_claim(self, forwarder: str, frame: bytes, digest: bytes) -> None:
+        if self._deliver_claim is None:
             return
-        self.traffic.received(forwarder, Kind.BROADCAST, len(frame), 1)
-        self._seen.add(digest)
+        self.note_frame_in(forwarder, frame, claim=True)
+        if digest in self.seen:
+            return
+        self.seen.add(digest)
         if self._nursery is not None and self._deliver_claim(forwarder, frame) is Answer.ACCEPT:
             self._counts["claims_delivered"] += 1
-            self._pass_on(frame, forwarder, claim=True)
+            self._pass_on(frame, digest, forwarder, claim=True)
 
-    def arrive(self, forwarder: str, frame: bytes) -> None:
+    def arrive(self, forwarder: str, frame: bytes, digest: bytes) -> None:
         self.traffic.received(forwarder, Kind.BROADCAST, len(frame), 1)
-        digest = hashlib.sha256(frame).digest()
-        if digest in self._seen:
+        if digest in self.seen:
             return
-        self._seen.add(digest)
+        self.seen.add(digest)
         if self._nursery is not None and self._deliver(forwarder, frame) is Answer.ACCEPT:
             self._counts["delivered"] += 1
-            self._pass_on(frame, forwarder)
+            self._pass_on(frame, digest, forwarder)
 
-    async def _travel(self) -> None:
-        await trio.sleep(self._network.latency_seconds * (0.5 + self._network.rng.random()))
+    async def _travel(self, peer: str, size_bytes: int = 0) -> None:
+        await trio.sleep_until(self._network.arrival(self._network.travel_seconds(self.peer_id, peer, size_bytes)))
 
 
 class MemoryWire:

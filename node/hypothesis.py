@@ -37,11 +37,14 @@ class Hypotheses:
         stand_in: Proposer,
         max_inspirations: int = 16,
         *,
+        max_history: int | None = None,
         code_may_change: bool = True,
         helm: Helm | None = None,
         claims: Claims | None = None,
         smoke_filter: SmokeFilter | None = None,
     ) -> None:
+        """`max_history`: of the track's findings a proposer is shown the newest so many; None: all."""
+        self._max_history = max_history
         self._notebook = notebook
         self._track = track
         self._proposer = proposer
@@ -153,7 +156,7 @@ class Hypotheses:
             self._helm.look()
             brief, steering = brief.model_copy(update={"goal": self._helm.goal}), self._helm.steering
         number = self._notebook.next_number()
-        history = tuple(e for e in ledger.entries(track=self._track) if e.finding.outcome is not Outcome.CANCELLED)
+        history = self._history()
         peers = [e for e in history if e.author != me and e.val_bpb is not None][-MAX_STANDINGS:]
         return Request(
             brief=brief,
@@ -161,7 +164,7 @@ class Hypotheses:
             track=self._track,
             parent=best,
             history=history,
-            other_tracks=tuple(e for e in ledger.entries() if e.finding.track != self._track and e.author != me),
+            other_tracks=self._other_tracks(),
             inspirations=inspirations,
             tried=self._tried(),
             number=number,
@@ -172,6 +175,20 @@ class Hypotheses:
             claimed=self.claims.held(),
             failure=None,
         )
+
+    def _history(self) -> tuple[Entry, ...]:
+        if self._max_history == 0:
+            return ()
+        found = self._notebook.ledger.entries(track=self._track)
+        if self._max_history is not None:
+            found = found[-self._max_history :]
+        return tuple(e for e in found if e.finding.outcome is not Outcome.CANCELLED)
+
+    def _other_tracks(self) -> tuple[Entry, ...]:
+        ledger, me = self._notebook.ledger, self._notebook.me
+        if self._max_history == 0 or ledger.tracks() == [self._track]:
+            return ()
+        return tuple(e for e in ledger.entries() if e.finding.track != self._track and e.author != me)
 
 
 def baseline(brief: Brief) -> Proposal:

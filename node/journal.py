@@ -78,12 +78,14 @@ class JournalError(SwarmError):
 class Journal:
     """One SQLite file. Open for writing by the node, read-only by commands that only look."""
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path | None, *, readonly: bool = False) -> None:
+        """`path` None: in memory, for simulations."""
         self._path = path
-        if readonly and not path.exists():
+        if readonly and path is not None and not path.exists():
             raise JournalError(f"there is no journal at {path}; start a node in this home first")
         with self._explained():
-            uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
+            mode = "ro" if readonly else "rwc"
+            uri = "file::memory:" if path is None else f"{path.absolute().as_uri()}?mode={mode}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
             if (version := self._version()) > _LATEST:
                 raise JournalError(f"{path} was written by a newer research-swarm (format {version}); update this one")

@@ -4,6 +4,7 @@ itself, what is still to be told, and how each record came. gossip's `RecordStor
 Knows the tables and asks node/journal.py for rows; what a record says is the notebook's business.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ from typing import TYPE_CHECKING
 from gossip.envelope import Record, open_frame
 from gossip.forks import NO_MORE, TIP_BYTES, contradict
 from gossip.heard import Heard, Way
+from swarm.words import SwarmError
 
 if TYPE_CHECKING:
     from node.journal import Journal
+
+
+_UNSENT = 256  # records that are handed out at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class TopicJournal:
     def __init__(self, journal: "Journal", brief: str) -> None:
         self.journal = journal
         self.brief = brief
+        self._told: dict[str, None] = {}  # and the disk does not know it yet
         self._held_back = ""  # an author of whom only that is told which others gave us or were given
         self._forked = set(journal.forked(brief))
         self._ids: dict[str, str] = {}  # author -> id of the record at its head
@@ -230,14 +236,19 @@ class TopicJournal:
         if self._held_back:
             return []
         rows = self.journal.query(
-            "SELECT frame FROM records WHERE brief = ? AND sent = 0 ORDER BY seq LIMIT 256", (self.brief,)
+            "SELECT id, frame FROM records WHERE brief = ? AND sent = 0 ORDER BY seq LIMIT ?",
+            (self.brief, _UNSENT + len(self._told)),
         )
-        return [open_frame(frame) for (frame,) in rows]
+        return [open_frame(frame) for id, frame in rows if id not in self._told][:_UNSENT]
 
     def mark_sent(self, ids: Iterable[str]) -> None:
-        with self.journal.transaction(durable=False):
-            for id in ids:
-                self.journal.execute("UPDATE records SET sent = 1 WHERE id = ?", (id,))
+        """On a full disk it is written down with the next ones; the network must not end with it."""
+        self._told.update(dict.fromkeys(ids))
+        with contextlib.suppress(SwarmError):
+            with self.journal.transaction(durable=False):
+                for id in self._told:
+                    self.journal.execute("UPDATE records SET sent = 1 WHERE id = ?", (id,))
+            self._told.clear()
 
     def records(self) -> Iterator[Record]:
         """Every record of the brief in order of arrival."""

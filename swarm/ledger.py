@@ -11,7 +11,7 @@ from swarm.brief import Acceptance
 from swarm.finding import Finding
 from swarm.replay import Replay
 from swarm.trial import Track, Trial, reported, scores
-from swarm.verdict import Noise, agree, judge, pooled_noise, prior_noise, rerun_interval
+from swarm.verdict import Noise, agree, judge, pooled_spreads, prior_noise, rerun_interval, spread
 from swarm.words import Decision, FindingId, Outcome, PeerId, Standing
 
 CLASS_NOISE_DOF = 4.0  # what others' estimate of a track's noise is worth, in repeats of one's own
@@ -66,41 +66,56 @@ class Ledger:
         self._by_key: dict[tuple[str, Track], set[FindingId]] = {}
         self._children: dict[FindingId, set[FindingId]] = {}  # that ran their parent again
         self._replays: dict[FindingId, dict[str, ReplayEntry]] = {}
+        self._by_author: dict[PeerId, dict[FindingId, Entry]] = {}
+        self._tried: dict[Track, set[str]] = {}
         self._noise: dict[tuple[Track, PeerId], Noise] = {}  # computed since the last record came
-        self._repeats: dict[Track, dict[PeerId, list[tuple[float, ...]]]] = {}  # the same; and what each makes of them:
-        self._alone: dict[tuple[Track, PeerId], Noise] = {}
+        # What repeats of one thing say, and which things have to be looked at again: at each question a whole night's
+        # repeats would have to be gone through.
+        self._spreads: dict[Track, dict[str, dict[PeerId, tuple[float, int]]]] = {}
+        self._unread: dict[Track, set[str]] = {}
 
     def apply(self, entry: Entry) -> bool:
         """True if the entry was new."""
         if entry.id in self._entries:
             return False
-        self._forget_noise()
+        self._noise.clear()
         self._entries[entry.id] = entry
-        self._by_key.setdefault((entry.finding.proposal.key, entry.finding.track), set()).add(entry.id)
-        if entry.finding.proposal.parent is not None and entry.finding.parent_trials:
-            self._children.setdefault(entry.finding.proposal.parent, set()).add(entry.id)
+        finding, key = entry.finding, entry.finding.proposal.key
+        self._by_key.setdefault((key, finding.track), set()).add(entry.id)
+        self._by_author.setdefault(entry.author, {})[entry.id] = entry
+        tried = self._tried.setdefault(finding.track, set())
+        if finding.outcome is not Outcome.CANCELLED:
+            tried.add(key)
+        if finding.proposal.parent is not None and finding.parent_trials:
+            self._children.setdefault(finding.proposal.parent, set()).add(entry.id)
+            self._read_again(finding.proposal.parent)
+        self._read_again(entry.id)
         return True
+
+    def _read_again(self, id: FindingId) -> None:
+        """There are new trials of what a finding ran. If the finding comes later, then is the time."""
+        if (entry := self._entries.get(id)) is not None:
+            self._unread.setdefault(entry.finding.track, set()).add(entry.finding.proposal.key)
 
     def apply_replay(self, entry: ReplayEntry) -> bool:
         """True if it was new. The finding may come later."""
         known = self._replays.setdefault(entry.replay.of, {})
         if entry.id in known:
             return False
-        self._forget_noise()
+        self._noise.clear()
         known[entry.id] = entry
+        self._read_again(entry.replay.of)
         return True
-
-    def _forget_noise(self) -> None:
-        for table in (self._noise, self._repeats, self._alone):
-            table.clear()
 
     def forget(self, author: PeerId) -> None:
         """Leave out whatever an author said, as if nothing of it had ever come."""
         entries = [entry for entry in self._entries.values() if entry.author != author]
         replays = [one for known in self._replays.values() for one in known.values() if one.author != author]
-        for table in (self._entries, self._by_key, self._children, self._replays):
+        for table in (self._entries, self._by_key, self._by_author, self._tried, self._children, self._replays):
             table.clear()
-        self._forget_noise()
+        for table in (self._noise, self._spreads, self._unread):
+            table.clear()
+        self._noise.clear()
         for entry in entries:
             self.apply(entry)
         for replay in replays:
@@ -117,7 +132,8 @@ class Ledger:
 
     def entries(self, author: PeerId | None = None, track: Track | None = None) -> list[Entry]:
         """Findings sorted by author's clock, author and sequence; by one author or of one track if asked."""
-        chosen = (e for e in self._entries.values() if author in (None, e.author) and track in (None, e.finding.track))
+        known = self._entries if author is None else self._by_author.get(author, {})
+        chosen = (e for e in known.values() if track in (None, e.finding.track))
         return sorted(chosen, key=lambda e: (e.at_ms, e.author, e.seq, e.id))
 
     def measured(self, author: PeerId | None = None, track: Track | None = None) -> list[Entry]:
@@ -125,9 +141,7 @@ class Ledger:
         return sorted((e for e in self.entries(author, track) if e.val_bpb is not None), key=_rank)
 
     def tracks(self) -> list[Track]:
-        return sorted(
-            {e.finding.track for e in self._entries.values()}, key=lambda t: (t.hardware_class, t.budget_seconds)
-        )
+        return sorted(self._tried, key=lambda t: (t.hardware_class, t.budget_seconds))
 
     def branch_best(self, author: PeerId, track: Track) -> Entry | None:
         """Where an author's branch stands on a track."""
@@ -196,35 +210,25 @@ class Ledger:
         return self._noise[track, author]
 
     def _estimate_noise(self, track: Track, author: PeerId) -> Noise:
-        groups = self._repeated(track)
-        others = [self._noise_alone(track, who) for who in groups if who != author]
+        groups: dict[PeerId, list[tuple[float, int]]] = {}
+        for _, found in sorted(self._spreads_of(track).items()):  # a sum of floats depends on the order
+            for who, one in found.items():
+                groups.setdefault(who, []).append(one)
+        nothing = Noise(self._acceptance.noise_sd, 1e-9)
+        others = [pooled_spreads(found, nothing) for who, found in groups.items() if who != author]
         sds = [noise.sd for noise in others if noise.dof >= 2 and noise.sd > 0]
         prior = Noise(median(sds), CLASS_NOISE_DOF) if sds else prior_noise(self._acceptance)
-        return pooled_noise(groups.get(author, ()), prior)
+        return pooled_spreads(groups.get(author, ()), prior)
 
-    def _noise_alone(self, track: Track, author: PeerId) -> Noise:
-        """By an author's own repeats and nothing else."""
-        if (track, author) not in self._alone:
-            nothing = Noise(self._acceptance.noise_sd, 1e-9)
-            self._alone[track, author] = pooled_noise(self._repeated(track)[author], nothing)
-        return self._alone[track, author]
-
-    def _repeated(self, track: Track) -> dict[PeerId, list[tuple[float, ...]]]:
-        """Scores by author and thing, of things with more than one trial: one says nothing about noise."""
-        if track not in self._repeats:
-            groups: dict[PeerId, list[tuple[float, ...]]] = {}
-            keys = (key for (key, at), ids in self._by_key.items() if at == track and not self._ran_once(ids))
-            for key in sorted(keys):
-                for who, trials in self.trials(key, track).items():
-                    groups.setdefault(who, []).append(scores(trials))
-            self._repeats[track] = groups
-        return self._repeats[track]
-
-    def _ran_once(self, ids: set[FindingId]) -> bool:
-        (id,) = ids if len(ids) == 1 else (None,)
-        return id is not None and (
-            len(self._entries[id].finding.trials) == 1 and id not in self._children and id not in self._replays
-        )
+    def _spreads_of(self, track: Track) -> dict[str, dict[PeerId, tuple[float, int]]]:
+        """Of each thing that somebody ran more than once: how far apart that author's numbers are."""
+        known = self._spreads.setdefault(track, {})
+        for key in self._unread.pop(track, ()):
+            made = {who: one for who, ran in self.trials(key, track).items() if (one := spread(scores(ran)))}
+            known.pop(key, None)
+            if made:
+                known[key] = made
+        return known
 
     def standing(self, entry: Entry) -> Standing:
         """What other authors' own trials of the same thing, on the same track, say about a finding.
@@ -259,15 +263,11 @@ class Ledger:
     # --- who and what ---------------------------------------------------------------------------------------------
 
     def authors(self) -> list[PeerId]:
-        return sorted({e.author for e in self._entries.values()})
+        return sorted(self._by_author)
 
     def tried(self, track: Track) -> set[str]:
         """Keys of everything anybody has tried on a track, cancelled trials apart."""
-        return {
-            e.finding.proposal.key
-            for e in self._entries.values()
-            if e.finding.track == track and e.finding.outcome is not Outcome.CANCELLED
-        }
+        return set(self._tried.get(track, ()))
 
 
 def branch_head(own: Iterable[Entry]) -> Entry | None:

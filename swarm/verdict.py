@@ -65,12 +65,22 @@ def pooled_noise(groups: Iterable[Sequence[float]], prior: Noise) -> Noise:
     A thing far less stable than the others (one seed of it diverged) counts no more than the most unstable that still
     looks like them: it says much about itself, and little about the noise of what is compared next.
     """
-    spreads = [(variance(group), len(group) - 1) for group in groups if len(group) > 1]
+    return pooled_spreads(filter(None, map(spread, groups)), prior)
+
+
+def spread(group: Sequence[float]) -> tuple[float, int] | None:
+    """Variance and degrees of freedom of repeats of one thing; None of fewer than two."""
+    return (variance(group), len(group) - 1) if len(group) > 1 else None
+
+
+def pooled_spreads(found: Iterable[tuple[float, int]], prior: Noise) -> Noise:
+    """As pooled_noise, of spreads that are known already."""
+    spreads = list(found)
     most = math.inf
     if len(spreads) >= MANY_GROUPS:
-        most = OUTLYING * max(median(spread for spread, _ in spreads), prior.sd**2)
+        most = OUTLYING * max(median(squared for squared, _ in spreads), prior.sd**2)
     dof = prior.dof + sum(free for _, free in spreads)
-    squares = prior.sd**2 * prior.dof + math.fsum(min(spread, most) * free for spread, free in spreads)
+    squares = prior.sd**2 * prior.dof + math.fsum(min(squared, most) * free for squared, free in spreads)
     return Noise(math.sqrt(squares / dof), dof)
 
 

@@ -69,6 +69,27 @@ async def test_findings_travel_both_ways_and_a_late_joiner_hears_how_many_it_got
     assert ME.peer_id in json.dumps(saved), "remembered for the next start"
 
 
+async def test_a_disk_that_is_full_when_a_finding_has_been_told_ends_nothing_and_it_is_told_once(
+    node, net, autojump_clock
+):
+    here, peer = node(ME), node(ALICE, bootstrap=[net.address(ME.peer_id)])
+    told = here.find(1)
+    database = here.notebook.journal.journal
+    database.execute("CREATE TRIGGER full BEFORE UPDATE ON records BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
+    async with trio.open_nursery() as nursery:
+        await running(nursery, here, peer)
+        await until(lambda: told in peer.findings())
+        await trio.sleep(60)
+        assert here.network.facts()["traffic"]["totals"]["broadcast"]["messages_out"] == 1
+        database.execute("DROP TRIGGER full")
+        fresh = here.find(2)
+        await until(lambda: fresh in peer.findings())
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    rows = database.query("SELECT count(*) FROM records WHERE sent = 0")
+    assert rows == [(0,)], "written down as soon as there was room"
+
+
 async def test_a_full_disk_is_said_once_and_ends_neither_network_nor_catch_up(node, net, autojump_clock):
     here, peer = node(ME), node(ALICE, bootstrap=[net.address(ME.peer_id)])
     database = here.notebook.journal.journal

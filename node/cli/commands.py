@@ -20,10 +20,12 @@ from node.cli.metrics import metrics
 from node.cli.peers import peers
 from node.cli.replay import replay
 from node.cli.report import finalize, report
+from node.cli.simulate import simulate
 from node.cli.steer import steer
 from node.cli.topic import topic
 from node.cli.trouble import doctor
 from node.home import NoHome
+from node.simulation.scenario import ScenarioError
 from node.topics.topic_file import TopicError
 from swarm.words import SwarmError
 
@@ -36,7 +38,7 @@ def swarm() -> None:
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(browse, fetch, steer, report, finalize, export, topic, metrics, doctor, bench),
+    *(browse, fetch, steer, report, finalize, export, topic, metrics, doctor, simulate, bench),
 )
 for command in _COMMANDS:
     swarm.add_command(command)
@@ -68,7 +70,7 @@ def _run(stdout: int | None) -> None:
     except click.ClickException as error:
         click.echo(f"swarm: {error.format_message()}", err=True)
         sys.exit(1)
-    except (UsageError, TopicError, NoHome) as error:
+    except (UsageError, TopicError, ScenarioError, NoHome) as error:
         click.echo(f"swarm: {error}", err=True)
         sys.exit(2)
     except (SwarmError, GossipError) as error:

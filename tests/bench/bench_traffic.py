@@ -28,10 +28,10 @@ from bench_report import print_figures, print_report  # noqa: E402
 from samples import make_finding  # noqa: E402
 from small_lab import BRIEF as SMALL_BRIEF  # noqa: E402
 
-from gossip.blobs import OfferedBlobs  # noqa: E402
 from gossip.bus import Deliver, Serve  # noqa: E402
 from gossip.claims import seal_claim  # noqa: E402
 from gossip.memory_bus import MemoryBus, MemoryNetwork  # noqa: E402
+from gossip.traffic import Kind  # noqa: E402
 from node.notebook import SMALL_SWARM  # noqa: E402
 from node.research import SHARED_POINTS  # noqa: E402
 from swarm.finding import encode_finding  # noqa: E402
@@ -42,32 +42,16 @@ AROUND_A_CLAIM = 260  # bytes that GossipSub adds: sender, its signature, number
 GOALS = {"bytes_per_second": ("<=", 20_000.0)}  # in and out together
 
 
-class CountedBus(MemoryBus):
-    """Counts what its node sends and gets, by kind."""
-
-    counted: Counter[str]
-
-    async def _carry(self, peer: str, frame: bytes) -> None:
-        self.counted["broadcast_out"] += len(frame)
-        await super()._carry(peer, frame)
-
-    def arrive(self, forwarder: str, frame: bytes) -> None:
-        self.counted["broadcast_in"] += len(frame)
-        super().arrive(forwarder, frame)
-
-    async def _carry_claim(self, peer: str, frame: bytes) -> None:
-        self.counted["claims_out"] += len(frame) + AROUND_A_CLAIM
-        await super()._carry_claim(peer, frame)
-
-    def arrive_claim(self, forwarder: str, frame: bytes) -> None:
-        self.counted["claims_in"] += len(frame) + AROUND_A_CLAIM
-        super().arrive_claim(forwarder, frame)
-
-    async def request(self, peer: str, message: bytes) -> bytes:
-        self.counted["catch_up_out"] += len(message)
-        reply = await super().request(peer, message)
-        self.counted["catch_up_in"] += len(reply)
-        return reply
+def counted(bus: MemoryBus) -> Counter[str]:
+    """What a node has sent and got so far, by kind."""
+    said, kinds = bus.statistics(), bus.traffic.totals
+    found: Counter[str] = Counter()
+    for way in ("in", "out"):
+        claims, claim_bytes = said.get(f"claims_{way}", 0), said.get(f"claim_bytes_{way}", 0)
+        found[f"claims_{way}"] = claim_bytes + claims * AROUND_A_CLAIM
+        found[f"broadcast_{way}"] = getattr(kinds[Kind.BROADCAST], f"bytes_{way}") - claim_bytes
+        found[f"catch_up_{way}"] = getattr(kinds[Kind.CATCHUP], f"bytes_{way}")
+    return found
 
 
 def payload(rng: Random, number: int, kept: bool) -> bytes:
@@ -88,7 +72,7 @@ def payload(rng: Random, number: int, kept: bool) -> bytes:
 async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
     rng = Random(arguments.seed)
     network = MemoryNetwork(Random(arguments.seed))
-    traffic: dict[str, Counter[str]] = {}
+    buses: dict[str, MemoryBus] = {}
     news: set[str] = set()
     count = arguments.nodes
     small = count <= SMALL_SWARM
@@ -97,22 +81,13 @@ async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
         who = identity(number)
 
         def bus(deliver: Deliver, serve: Serve) -> MemoryBus:
-            def served(peer: str, message: bytes) -> bytes:
-                mine["catch_up_in"] += len(message)
-                reply = serve(peer, message)
-                mine["catch_up_out"] += len(reply)
-                return reply
-
-            network.address(who.peer_id)
-            made = CountedBus(network, who.peer_id, TOPIC, deliver, served, no_blobs)
-            made.counted = mine
+            made = network.bus(who.peer_id, TOPIC, deliver, serve)
+            buses[who.peer_id] = made
             return made
 
-        mine = traffic.setdefault(who.peer_id, Counter())
         known = [network.address(identity(n).peer_id) for n in rng.sample(range(1, count + 1), 4) if n != number]
         return Node(who, bus, bootstrap=known, is_news=lambda record: small or record.id in news)
 
-    no_blobs = OfferedBlobs({})
     nodes = [node(number) for number in range(1, count + 1)]
     made = 0
 
@@ -138,10 +113,10 @@ async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
             nursery.start_soon(one.service.run)
             nursery.start_soon(research, one, Random(number))
         await trio.sleep(half)
-        before = {peer: Counter(counts) for peer, counts in traffic.items()}
+        before = {peer: counted(one) for peer, one in buses.items()}
         at_half = made
         await trio.sleep(half)
-        after = {peer: Counter(counts) for peer, counts in traffic.items()}
+        after = {peer: counted(one) for peer, one in buses.items()}
         held = statistics.fmean(len(one.store) for one in nodes) / made
         degree = statistics.fmean(len(network.linked(one.peer_id)) for one in nodes)
         nursery.cancel_scope.cancel()

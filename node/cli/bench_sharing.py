@@ -1,0 +1,64 @@
+"""`swarm bench sharing`: whether a swarm gets further than as many lonely nodes, at equal compute."""
+
+import json
+import sys
+
+import click
+
+from node.cli.options import json_option
+
+
+class ArmsType(click.ParamType[tuple[str, ...]]):
+    name = "ARMS"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        from node.simulation.sharing import ARMS
+
+        named = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+        for name in named:
+            if name not in ARMS:
+                self.fail(f"{name!r} is no arm; known are {', '.join(ARMS)}", param, ctx)
+        return named
+
+
+@click.command("sharing")
+@click.option("--nodes", type=click.IntRange(2, 256), default=8, show_default=True)
+@click.option("--trials", type=click.IntRange(5, 10_000), default=40, show_default=True, help="Of each node.")
+@click.option("--arms", type=ArmsType(), default="isolated,shared,pooled-random,central", show_default=True)
+@click.option("--seeds", type=click.IntRange(2, 1000), default=10, show_default=True, help="Runs of each arm.")
+@click.option(
+    "--proposer",
+    type=click.Choice(["light", "portfolio"]),
+    default="light",
+    show_default=True,
+    help="Who has the ideas: a quick stand-in, or the classic proposer of a real node, which computes for long.",
+)
+@click.option("--landscape", type=click.Choice(["recorded", "made-up"]), default="made-up", show_default=True)
+@json_option
+def sharing(
+    nodes: int, trials: int, arms: tuple[str, ...], seeds: int, proposer: str, landscape: str, as_json: bool
+) -> None:
+    """Lonely nodes, a swarm, random search and a central optimiser, with the same number of trials in all."""
+    from node.simulation.goals import figure_lines, report
+    from node.simulation.sharing import ARMS, GOALS, Arm, Campaign, Problem, answer, campaign, figures, table
+
+    problem = Problem(
+        nodes,
+        trials,
+        "portfolio" if proposer == "portfolio" else "light",
+        "recorded" if landscape == "recorded" else "made-up",
+    )
+    runs: dict[Arm, list[Campaign]] = {arm: [] for arm in ARMS if arm in arms}
+    for seed in range(1, seeds + 1):
+        for arm, made in runs.items():
+            made.append(campaign(problem, arm, seed))
+            if sys.stderr.isatty():
+                click.echo(f"\rseed {seed} of {seeds}, {arm:<14}", nl=False, err=True)
+    if sys.stderr.isatty():
+        click.echo("\r", nl=False, err=True)
+    found = figures(runs)
+    if not as_json:
+        click.echo("\n".join([*table(runs), "", answer(runs), "", *figure_lines(found, GOALS)]))
+    given = ["--nodes", str(nodes), "--trials", str(trials), "--arms", ",".join(runs), "--seeds", str(seeds)]
+    given += ["--proposer", proposer, "--landscape", landscape]
+    click.echo(json.dumps(report("sharing", found, GOALS, given)))
