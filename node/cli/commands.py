@@ -9,6 +9,7 @@ import click
 
 from gossip.refusal import GossipError
 from node.app import UsageError
+from node.cli.bench import bench
 from node.cli.exchange import export
 from node.cli.explain import explain
 from node.cli.launch import join, launch
@@ -33,7 +34,7 @@ def swarm() -> None:
 
 _COMMANDS: tuple[click.Command, ...] = (
     *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(steer, report, finalize, export, topic, metrics, doctor),
+    *(steer, report, finalize, export, topic, metrics, doctor, bench),
 )
 for command in _COMMANDS:
     swarm.add_command(command)

@@ -40,12 +40,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import numpy as np  # noqa: E402
 import safetensors.torch  # noqa: E402
 import torch._dynamo  # noqa: E402  # the first optimizer would import it, for one second a trial
-from surrogate import GPT, SPACE, Campaign  # noqa: E402
 
 from node.proposers.arms import ARMS  # noqa: E402
 from node.proposers.classic import propose_now  # noqa: E402
 from node.proposers.credit import arm_of  # noqa: E402
 from node.proposers.port import Request  # noqa: E402
+from node.simulation.campaign import Campaign, research_space, space_file  # noqa: E402
 from node.topics.loading import load_topic  # noqa: E402
 from node.trials.evaluator import read_shard  # noqa: E402
 from node.trials.hardware import detect  # noqa: E402
@@ -56,6 +56,7 @@ from swarm.space import config_key  # noqa: E402
 from swarm.words import Config, Outcome  # noqa: E402
 
 Row = dict[str, Any]
+SPACE, BASE = research_space(), space_file().base
 TRAIN = ROOT / "experiments" / "train.py"
 MEASURED_BYTES = 131_072
 MEASURED_TOKENS = 8_192  # at once
@@ -122,7 +123,9 @@ class Recorder:
         if self._known:
             known = self._known.pop(0)
             if known["config"] != config:
-                raise SystemExit(f"{self.out}: its rows of {self.what} were made by another version; use another --seed")
+                raise SystemExit(
+                    f"{self.out}: its rows of {self.what} were made by another version; use another --seed"
+                )
             return known
         made = {"campaign": self.what, "arm": arm, "seed": seed, "class": self.hardware, "threads": 1}
         made |= {"budget_seconds": self.seconds, **self._run(config, seed), "config": config}
@@ -219,13 +222,14 @@ def proposer(name: str) -> Callable[[Request], Proposal]:
 
 
 def repeat(recorder: Recorder, others: Iterable[Path], each: int, count: int) -> None:
-    """The base first, then configs from the best to the worst, evenly by rank."""
+    """The base first, then configs from the best on, evenly by rank. What was chosen before a stop stays chosen."""
     rows = [json.loads(line) for file in others for line in file.read_text().splitlines()]
     by_key = {config_key(row["config"], ""): row for row in rows if row["outcome"] == "measured"}
     ranked = sorted(by_key.values(), key=lambda row: row["val_bpb"])
     at = np.linspace(0, 0.8 * (len(ranked) - 1), max(1, count // each - 1)).round().astype(int)
-    chosen = [GPT.base, *(ranked[i]["config"] for i in at)]
-    for number, config in enumerate(chosen):
+    chosen = [BASE, *(ranked[i]["config"] for i in at)]
+    before = [row["config"] for row in recorder.rows if row["campaign"] == recorder.what][::each]
+    for number, config in enumerate([*before, *chosen[len(before) :]]):
         for again in range(each):
             recorder.row(dict(SPACE.normalise(config)), 1_000 * (number + 1) + again, "repeat")
 
@@ -241,7 +245,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=0, help="run configs of the table so often, proposing none")
     parser.add_argument("--table", type=Path, action="append", default=[], help="more rows to choose --repeats from")
     arguments = parser.parse_args()
-    start = json.loads(arguments.start.read_text()) if arguments.start else dict(GPT.base)
+    start = json.loads(arguments.start.read_text()) if arguments.start else dict(BASE)
     where = f" from {arguments.start.stem}" if arguments.start else ""
     what = "repeats" if arguments.repeats else f"{arguments.proposer} {arguments.seed}{where}"
     with tempfile.TemporaryDirectory() as scratch:
