@@ -1,8 +1,8 @@
 """A surrogate: what a trial of any config would come to, learned from the table of real ones.
 
-Owns the model: a Gaussian process on the logarithm of bits per byte says the mean, repeats say the noise at each level,
-neighbours say how likely a config is to end without a number, and real curves, moved to the score that was drawn, are
-the curves. A draw depends on the config and the seed alone. Where no trial was near, the mean goes back to that of all
+Owns the model: a Gaussian process on the logarithm of bits per byte says the mean, another how likely a config is to
+end without a number, repeats say the noise at each level, and real curves, moved to the score that was drawn, are the
+curves. A draw depends on the config and the seed alone. Where no trial was near, the mean goes back to that of all
 trials, which is far from the best: a search cannot find gold where nobody has looked. What it does not know: code that
 changes, other topics, and other budgets than the table's.
 
@@ -32,9 +32,7 @@ from swarm.words import Outcome
 LEAST_ROWS = 8  # measured configs, below which there is nothing to learn
 SPEED_EXPONENT = 0.1  # of the score with the text seen; see docs/log.md for what it was measured on
 FEW_REPEATS_SD = 0.005  # of the logarithm: noise where the table repeats nothing; about that of the naive base
-NEAREST_CURVES = 3
-NEIGHBOURS_SQUARE = 0.35  # of distance in the space, at which a neighbour's ending counts exp(-1/2)
-ENDING_PRIOR = 1.0  # trials' worth of the table's own rate of failures
+NEAREST = 3  # recorded trials that lend their curve, or their way to fail
 WORST_BPB = 60.0
 
 Curve = tuple[tuple[float, float], ...]  # seconds, nats per token of the training text
@@ -73,9 +71,9 @@ class Surrogate:
         counts = np.array([float(len(group)) for group in groups])
         self._process = GaussianProcess(x, np.array([sum(one) / len(one) for one in logs]), counts)
         self._groups = groups
-        self._rows = list(rows)
-        self._row_points = self._points.points(row.config for row in rows)
-        self._failed = np.array([float(row.val_bpb is None) for row in rows])
+        self._failures = [row for row in rows if row.val_bpb is None]
+        self._failure_points = self._points.points(row.config for row in self._failures)
+        self._failing = self._learn_failing(by_config(rows)) if self._failures else None
         self._means: dict[str, float] = {}
 
     @classmethod
@@ -99,12 +97,10 @@ class Surrogate:
         return self.mean(config) * float(self._process.sds(self._points.points([config]))[0])
 
     def fails(self, config: Setting) -> float:
-        """Chance that a trial ends without a number: the share of the recorded ones nearby that did."""
-        if not self._failed.any():
+        """Chance that a trial ends without a number."""
+        if self._failing is None:
             return 0.0
-        weights = self._nearness(config)
-        rate = float(self._failed.mean())
-        return float((weights @ self._failed + ENDING_PRIOR * rate) / (weights.sum() + ENDING_PRIOR))
+        return min(max(float(self._failing.means(self._points.points([config]))[0]), 0.0), 1.0)
 
     def draw(self, config: Setting, seed: int, speed: float = 1.0) -> tuple[Outcome, float | None]:
         """What one trial comes to; the same for the same config and seed."""
@@ -144,22 +140,23 @@ class Surrogate:
         return min(max(mean + rng.gauss(0.0, self.noise.sd(mean)), 0.01), WORST_BPB)
 
     def _ended(self, config: Setting, rng: random.Random) -> _Ended | None:
-        """None: with a number. As the nearby failures ended, the nearer the likelier."""
+        """None: with a number. Else as one of the nearest failures ended."""
         lot, which, share = rng.random(), rng.random(), rng.random()
         if lot >= self.fails(config):
             return None
-        weights = self._nearness(config) * self._failed + 1e-9 * self._failed
-        at = int(np.searchsorted(np.cumsum(weights), which * weights.sum()))
-        return _Ended(self._rows[at].outcome, share)
+        apart = ((self._failure_points - self._points.points([config])) ** 2).sum(1)
+        nearest = sorted(range(len(apart)), key=lambda at: float(apart[at]))[:NEAREST]
+        return _Ended(self._failures[nearest[int(which * len(nearest))]].outcome, share)
 
-    def _nearness(self, config: Setting) -> Array:
-        """(rows,)"""
-        apart = self._row_points - self._points.points([config])
-        return np.exp(-0.5 * (apart * apart).mean(1) / NEIGHBOURS_SQUARE**2)
+    def _learn_failing(self, groups: Sequence[Sequence[RecordedTrial]]) -> GaussianProcess:
+        """The same model on 1 for a failure and 0 for a number: a chance once it is cut to between them."""
+        shares = np.array([fmean(row.val_bpb is None for row in group) for group in groups])
+        counts = np.array([float(len(group)) for group in groups])
+        return GaussianProcess(self._points.points(group[0].config for group in groups), shares, counts)
 
     def _neighbour(self, config: Setting, rng: random.Random) -> RecordedTrial:
         apart = self._process.distances(self._points.points([config]))[0]
-        nearest = sorted(range(len(apart)), key=lambda at: float(apart[at]))[:NEAREST_CURVES]
+        nearest = sorted(range(len(apart)), key=lambda at: float(apart[at]))[:NEAREST]
         return rng.choice(self._groups[rng.choice(nearest)])
 
 

@@ -2,6 +2,7 @@
 
     python tests/bench/record_trials.py --out FILE --proposer classic [--count 40] [--seconds 20] [--seed 0]
     python tests/bench/record_trials.py --out FILE --repeats 4 [--count 40]
+    python tests/bench/record_trials.py --out configs/trials/pysource-cpu.jsonl --collect FILE [FILE ...]
 
 One JSON line a trial, appended; the same command goes on where it was stopped. With --proposer (classic, the whole
 portfolio, or one arm of it: random, tpe, local, ...) it is a campaign as a node's: what looks promising is run again,
@@ -27,6 +28,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -46,6 +48,7 @@ from node.proposers.classic import propose_now  # noqa: E402
 from node.proposers.credit import arm_of  # noqa: E402
 from node.proposers.port import Request  # noqa: E402
 from node.simulation.campaign import Campaign, research_space, space_file  # noqa: E402
+from node.simulation.table import Conditions, RecordedTrial, write_table  # noqa: E402
 from node.topics.loading import load_topic  # noqa: E402
 from node.trials.evaluator import read_shard  # noqa: E402
 from node.trials.hardware import detect  # noqa: E402
@@ -61,7 +64,8 @@ TRAIN = ROOT / "experiments" / "train.py"
 MEASURED_BYTES = 131_072
 MEASURED_TOKENS = 8_192  # at once
 MEASURE_CPU_SECONDS = 120  # the largest model of the space needs half of it
-GRACE_CPU_SECONDS = 3  # a training that goes on for so long after its end has timed out
+GRACE_CPU_SECONDS = 2  # a training that goes on for so long after its end has timed out
+MOST_CPU_SECONDS = 3  # times the budget: a process that nothing else ends
 CURVE_POINTS = 16
 ENDINGS = {0: Outcome.MEASURED, 3: Outcome.DIVERGED, 4: Outcome.OUT_OF_MEMORY}
 
@@ -87,13 +91,39 @@ def in_child(run: Callable[[], None], output: Path, cpu_seconds: int) -> tuple[i
     return os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024
 
 
+class CpuClock:
+    """CPU seconds of this process, without the pauses of a virtual machine.
+
+    A guest that its host stops for seconds charges them to whatever ran. Training asks for the time at every piece of
+    work, and pieces are alike; a leap to many times the longest recent one is a pause, and counts as that one.
+    """
+
+    LEAP, LEAST_SECONDS, PIECES = 8.0, 0.5, 20
+
+    def __init__(self) -> None:
+        self._last, self.paused = time.process_time(), 0.0
+        self._recent: deque[float] = deque(maxlen=self.PIECES)
+
+    def __call__(self) -> float:
+        now = time.process_time()
+        piece, self._last = now - self._last, now
+        if len(self._recent) == self.PIECES and piece > max(self.LEAST_SECONDS, self.LEAP * max(self._recent)):
+            self.paused += piece - max(self._recent)
+        else:
+            self._recent.append(piece)
+        return now - self.paused
+
+
 def train(folder: Path, shard: Path, seed: int, seconds: float) -> None:
     """train.py with a clock of its own: what this process used of a CPU."""
-    time.monotonic = time.process_time
+    time.monotonic = clock = CpuClock()
     torch.set_num_threads(1)
     sys.argv = [str(TRAIN), "--config", str(folder / "config.json"), "--train", str(shard), "--out", str(folder)]
     sys.argv += ["--seconds", str(seconds), "--seed", str(seed), "--threads", "1"]
-    runpy.run_path(str(TRAIN), run_name="__main__")
+    try:
+        runpy.run_path(str(TRAIN), run_name="__main__")
+    finally:
+        print(json.dumps({"event": "clock", "paused": clock.paused, "seconds": clock()}), flush=True)
 
 
 def measure(folder: Path, shard: Path) -> None:
@@ -140,11 +170,14 @@ class Recorder:
             folder, began = Path(name), time.monotonic()
             (folder / "config.json").write_text(json.dumps(config))
             run = partial(train, folder, self.shards / "train.bin", seed, self.seconds)
-            status, memory = in_child(run, folder / "out", int(self.seconds) + GRACE_CPU_SECONDS)
+            status, memory = in_child(run, folder / "out", int(MOST_CPU_SECONDS * self.seconds))
             said = events(folder / "out")
             reason = "" if status in ENDINGS else last_line(folder / "out.err")
             outcome = ENDINGS.get(status, Outcome.TIMED_OUT if status == -signal.SIGXCPU else Outcome.CRASHED)
             found: float | None = None
+            clock = next((event for event in said if event["event"] == "clock"), None)
+            if clock and clock["seconds"] > self.seconds + GRACE_CPU_SECONDS:
+                outcome = Outcome.TIMED_OUT
             if outcome is Outcome.MEASURED:
                 outcome, found = self._measure(folder)
             return {
@@ -152,6 +185,7 @@ class Recorder:
                 "val_bpb": None if found is None else round(found, 6),
                 "reason": reason,
                 **summary(said),
+                "paused_seconds": round(clock["paused"], 3) if clock else 0.0,
                 "peak_memory_bytes": memory,
                 "wall_seconds": round(time.monotonic() - began, 1),
             }
@@ -234,6 +268,23 @@ def repeat(recorder: Recorder, others: Iterable[Path], each: int, count: int) ->
             recorder.row(dict(SPACE.normalise(config)), 1_000 * (number + 1) + again, "repeat")
 
 
+def collect(files: Iterable[Path], out: Path) -> None:
+    """The rows of recorders as the table that ships, without what is only of interest while it is made."""
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    (hardware_class,), (seconds,) = ({row[name] for row in rows} for name in ("class", "budget_seconds"))
+    conditions = Conditions(
+        topic="pysource",
+        hardware_class=hardware_class,
+        threads=1,
+        cpu_seconds=seconds,
+        measured_bytes=MEASURED_BYTES,
+        start=dict(BASE),
+    )
+    trials = [RecordedTrial.model_validate_json(json.dumps(row)) for row in rows]
+    write_table(out, conditions, trials)
+    print(f"{out}: {len(trials)} trials of {len({trial.key for trial in trials})} configs")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make a table of real trials.")
     parser.add_argument("--out", type=Path, required=True)
@@ -244,7 +295,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=0, help="run configs of the table so often, proposing none")
     parser.add_argument("--table", type=Path, action="append", default=[], help="more rows to choose --repeats from")
+    parser.add_argument("--collect", type=Path, nargs="+", help="write the rows of these files as the table that ships")
     arguments = parser.parse_args()
+    if arguments.collect:
+        collect(arguments.collect, arguments.out)
+        return
     start = json.loads(arguments.start.read_text()) if arguments.start else dict(BASE)
     where = f" from {arguments.start.stem}" if arguments.start else ""
     what = "repeats" if arguments.repeats else f"{arguments.proposer} {arguments.seed}{where}"
