@@ -1,9 +1,9 @@
 """The proposer that needs nothing: no key, no network, no model. A portfolio of arms with credit.
 
 Owns how an idea comes about: the bandit says which arm is asked, the screening whether the answer is worth a trial;
-an arm whose answers are not gives way to the next. Two rules stand above the bandit: news that beats our best is
-tried at once (adoption is a replay), and while a peer is ahead every second idea takes from it. Deterministic for a
-request: same seed, number and history, same proposal.
+an arm whose answers are not gives way to the next. Three rules stand above the bandit: news that beats our best is
+tried at once (adoption is a replay), while a peer is ahead every second idea takes from it, and most of the first
+experiments of a track are random. Deterministic for a request: same seed, number and history, same proposal.
 """
 
 import random
@@ -13,7 +13,7 @@ from typing import cast
 
 import trio
 
-from node.proposers.arms import ARMS, Arm, Crossover, Local
+from node.proposers.arms import ARMS, Arm, Crossover, Local, Random
 from node.proposers.bandit import ranked
 from node.proposers.credit import arm_of, evidence
 from node.proposers.moves import Draft, find_sources, mutate
@@ -23,6 +23,8 @@ from swarm.finding import Proposal
 from swarm.words import Operator
 
 ATTEMPTS = 10  # draws of one arm until one is worth a trial; a space with anything left to try needs one or two
+WARM_UP = 12  # experiments of a track, by anybody, before which most turns are random: a naive start is far from good,
+WARM_SHARE = 0.75  # and models need something to learn from. Compared on made-up surfaces, see docs/log.md
 BEHIND = 0.5  # how often an idea takes from a peer that is ahead of us, while one is
 LLM = "llm"  # the arm that is not one of ours: it is asked by Auto, and the same bandit says when
 
@@ -77,6 +79,8 @@ class _Drawn:
 def _first_worth_a_trial(request: Request, arms: Sequence[Arm]) -> _Drawn:
     by_name, screening = {arm.name: arm for arm in arms}, Screening(request)
     order = _order(request, list(by_name))
+    if Random.name in by_name and _warms_up(request):
+        order.insert(0, order.pop(order.index(Random.name)))
     if Crossover.name in by_name and _takes_from_peer(request):
         order.insert(0, order.pop(order.index(Crossover.name)))
     least: _Drawn | None = None
@@ -114,6 +118,10 @@ def _last_resort(request: Request) -> _Drawn:
             return _Drawn(Draft(config, Operator.TUNE, "A step from the branch's best."), Local.name, 1.0)
     why = "Everything drawn had been tried: a neighbour of the branch's best once more."
     return _Drawn(Draft(config, Operator.TUNE, why), Local.name, 1.0)
+
+
+def _warms_up(request: Request) -> bool:
+    return len(request.on_track) <= WARM_UP and random.Random(f"{_seed(request)}/warm").random() < WARM_SHARE
 
 
 def _takes_from_peer(request: Request) -> bool:

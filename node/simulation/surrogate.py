@@ -34,6 +34,7 @@ SPEED_EXPONENT = 0.1  # of the score with the text seen; see docs/log.md for wha
 FEW_REPEATS_SD = 0.005  # of the logarithm: noise where the table repeats nothing; about that of the naive base
 NEAREST = 3  # recorded trials that lend their curve, or their way to fail
 WORST_BPB = 60.0
+FURTHER = 0.05  # of the logarithm: a guess is never better than the best recorded config by more
 
 Curve = tuple[tuple[float, float], ...]  # seconds, nats per token of the training text
 
@@ -67,6 +68,7 @@ class Surrogate:
             raise TableError(f"{len(groups)} measured configs are too few to learn from; {LEAST_ROWS} are needed")
         self.noise = fit_noise(groups)
         logs = [[math.log(row.val_bpb or 1.0) for row in group] for group in groups]
+        self._range = min(map(fmean, logs)), max(map(fmean, logs))
         x = self._points.points(group[0].config for group in groups)
         counts = np.array([float(len(group)) for group in groups])
         self._process = GaussianProcess(x, np.array([sum(one) / len(one) for one in logs]), counts)
@@ -84,8 +86,8 @@ class Surrogate:
         """Bits per byte without noise, if it ends with a number."""
         key = config_key(dict(config), "")
         if key not in self._means:
-            log_bpb = self._process.means(self._points.points([config]))
-            self._means[key] = math.exp(float(log_bpb[0]))
+            log_bpb = float(self._process.means(self._points.points([config]))[0])
+            self._means[key] = math.exp(min(max(log_bpb, self._range[0] - FURTHER), self._range[1]))
         return min(self._means[key] * speed**-SPEED_EXPONENT, WORST_BPB)
 
     def noise_sd(self, config: Setting, speed: float = 1.0) -> float:
