@@ -12,7 +12,7 @@ from statistics import fmean
 
 import numpy as np
 
-from node.simulation.surrogate import Surrogate, by_config, fit_noise
+from node.simulation.surrogate import Surrogate, by_config, capped, fit_noise
 from node.simulation.table import RecordedTrial
 from swarm.space import SearchSpace
 
@@ -94,7 +94,7 @@ def held_out(rows: Sequence[RecordedTrial], space: SearchSpace, folds: int = FOL
         inside = [row for at, group in enumerate(groups) if at % folds != fold for row in group]
         surrogate = Surrogate.fit(inside, space)
         for group in groups[fold::folds]:
-            scores = [row.val_bpb for row in group if row.val_bpb is not None]
+            scores = [capped(row) for row in group if row.val_bpb is not None]
             said += [surrogate.fails(group[0].config)] * len(group)
             failed += [row.val_bpb is None for row in group]
             if scores:

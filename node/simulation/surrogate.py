@@ -34,6 +34,7 @@ SPEED_EXPONENT = 0.1  # of the score with the text seen; see docs/log.md for wha
 FEW_REPEATS_SD = 0.005  # of the logarithm: noise where the table repeats nothing; about that of the naive base
 NEAREST = 3  # recorded trials that lend their curve, or their way to fail
 WORST_BPB = 60.0
+KNOWS_NOTHING = 9.0  # bits per byte; 8 is what a model of bytes has before it learned, and above all are alike: broken
 FURTHER = 0.05  # of the logarithm: a guess is never better than the best recorded config by more
 
 Curve = tuple[tuple[float, float], ...]  # seconds, nats per token of the training text
@@ -67,7 +68,7 @@ class Surrogate:
         if len(groups) < LEAST_ROWS:
             raise TableError(f"{len(groups)} measured configs are too few to learn from; {LEAST_ROWS} are needed")
         self.noise = fit_noise(groups)
-        logs = [[math.log(row.val_bpb or 1.0) for row in group] for group in groups]
+        logs = [[math.log(capped(row)) for row in group] for group in groups]
         self._range = min(map(fmean, logs)), max(map(fmean, logs))
         x = self._points.points(group[0].config for group in groups)
         counts = np.array([float(len(group)) for group in groups])
@@ -133,7 +134,7 @@ class Surrogate:
 
     def left_out(self) -> tuple[Array, Array]:
         """For each measured config: its mean as recorded, and as all others predict it. Lengthscales saw them all."""
-        seen = [fmean(row.val_bpb for row in group if row.val_bpb is not None) for group in self._groups]
+        seen = [fmean(map(capped, group)) for group in self._groups]
         means, _ = self._process.left_out()
         return np.array(seen), np.exp(means)
 
@@ -160,6 +161,12 @@ class Surrogate:
         apart = self._process.distances(self._points.points([config]))[0]
         nearest = sorted(range(len(apart)), key=lambda at: float(apart[at]))[:NEAREST]
         return rng.choice(self._groups[rng.choice(nearest)])
+
+
+def capped(row: RecordedTrial) -> float:
+    """Bits per byte of a measured trial."""
+    assert row.val_bpb is not None
+    return min(row.val_bpb, KNOWS_NOTHING)
 
 
 def by_config(rows: Sequence[RecordedTrial]) -> list[list[RecordedTrial]]:
