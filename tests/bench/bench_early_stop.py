@@ -2,9 +2,9 @@
 
     python tests/bench/bench_early_stop.py [--table FILE] [--orders N] [--half report|tune|both]
 
-Each line of the table is one trial that came to its end: config, val_bpb, curve [[seconds, loss], …], budget_seconds,
-campaign. Nothing is trained: trials are gone through in some order as a node would have, and each that the rule
-(node/trials/early_stop.py) would have stopped is cut at that second, and is unknown to the rule from then on.
+The table (node/simulation/table.py) has trials that came to their end. Nothing is trained: trials are gone through in
+some order as a node would have, and each that the rule (node/trials/early_stop.py) would have stopped is cut at that
+second, and is unknown to the rule from then on.
 
 A winner is a trial that was better than everything before it in that order. It is lost if it would have been stopped.
 Repeats of a config and baselines are never stopped, as in a node. Orders: each campaign as it was recorded, and many
@@ -14,7 +14,6 @@ becomes of the other half. The last line is one JSON object.
 """
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,6 +26,7 @@ sys.path[:0] = [str(ROOT)]
 
 from bench_report import print_figures, print_report  # noqa: E402
 
+from node.simulation.table import TableError, read_table  # noqa: E402
 from node.trials.early_stop import Past, stop_rule  # noqa: E402
 from swarm.space import config_key  # noqa: E402
 
@@ -64,6 +64,13 @@ class Tally:
             f"{name:<28}{self.trials:>8}{self.stopped:>9}{self.saved_share:>9.1%}{self.winners:>9}{self.lost:>6}"
             f"{self.lost_share:>8.2%}"
         )
+
+
+def rows_of(table: Path) -> list[Row]:
+    """Raises TableError."""
+    found = read_table(table)
+    budget = {"budget_seconds": found.conditions.cpu_seconds}
+    return [row.model_dump(mode="json") | budget for row in found.rows]
 
 
 def key_of(row: Row) -> str:
@@ -126,9 +133,9 @@ def main() -> None:
     parser.add_argument("--half", choices=("report", "tune", "both"), default="report")
     arguments = parser.parse_args()
     try:
-        rows: list[Row] = [json.loads(line) for line in arguments.table.read_text().splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        sys.exit(f"cannot read {arguments.table}: {error}")
+        rows = rows_of(arguments.table)
+    except TableError as error:
+        sys.exit(str(error))
     rows = [row for row in rows if row.get("curve") and row.get("campaign")]
     print(f"{len(rows)} trials of {arguments.table.name}\n")
     print(f"{'order':<28}{'trials':>8}{'stopped':>9}{'saved':>9}{'winners':>9}{'lost':>6}{'share':>8}")
