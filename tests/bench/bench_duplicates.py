@@ -33,7 +33,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from bench_report import print_figures, print_report  # noqa: E402
 from samples import PLENTY  # noqa: E402
 from small_lab import HELD, JournalRecorder, notebook_at  # noqa: E402
-from surrogate import GPT, SPACE, MadeUp, Surface, surface_brief  # noqa: E402
 
 from gossip.bus import BusFactory  # noqa: E402
 from gossip.identity import Identity  # noqa: E402
@@ -50,6 +49,8 @@ from node.proposers.unit_cube import Points, coordinate  # noqa: E402
 from node.replays.replayer import Replayer  # noqa: E402
 from node.replays.request import ReplayRequests  # noqa: E402
 from node.research import Lab, research  # noqa: E402
+from node.simulation.campaign import Surface, research_space, space_file, surface_brief  # noqa: E402
+from node.simulation.made_up import MadeUp  # noqa: E402
 from node.trials.trainer import Job, TrialReport, Watcher  # noqa: E402
 from swarm.finding import Proposal  # noqa: E402
 from swarm.program import canonical_key  # noqa: E402
@@ -58,18 +59,18 @@ from swarm.trial import Track, Trial  # noqa: E402
 from swarm.words import Config, Value  # noqa: E402
 
 GOALS = {"duplicate_share": ("<=", 0.02), "duplicate_share_options": ("<=", 0.02)}
+SPACE, BASE = research_space(), space_file().base
 OUTSIDE_SECONDS = 4.0  # of an experiment that is not training: evaluation, commit
 
 
 class OptionsOnly(MadeUp):
     """The same with every number fixed at the start: a few dozen steps from anywhere, so that nodes meet often."""
 
-    space = SearchSpace(
-        parameters={
-            name: parameter if isinstance(parameter, ChoiceParameter) else ChoiceParameter(options=(GPT.base[name],))
-            for name, parameter in SPACE.parameters.items()
-        }
-    )
+    def __init__(self, variant: int = 0) -> None:
+        super().__init__(variant)
+        fixed = {name: ChoiceParameter(options=(value,)) for name, value in BASE.items()}
+        choices = {name: p for name, p in SPACE.parameters.items() if isinstance(p, ChoiceParameter)}
+        self.space = SearchSpace(parameters={name: choices.get(name, fixed[name]) for name in SPACE.parameters})
 
     def _unit(self, config: Mapping[str, Value]) -> dict[str, float]:
         return {name: coordinate(parameter, config[name]) for name, parameter in SPACE.parameters.items()}
