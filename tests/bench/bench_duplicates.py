@@ -225,7 +225,7 @@ def run(arguments: argparse.Namespace, seed: int, problem: type[MadeUp], *, clai
     clock = trio.testing.MockClock(autojump_threshold=0)
     with tempfile.TemporaryDirectory() as folder:
         begun = trio.run(night, setting, Path(folder), clock=clock)
-    return tally(begun, problem.space, budget)
+    return tally(begun, problem().space, budget)
 
 
 def main() -> None:
