@@ -9,7 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-duplicates fuzz format setup setup-dev clean
+.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-llm-down bench-duplicates fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,7 +21,7 @@ help:
 	@echo "make bench-eval          what measuring a trial costs; bench-sandbox: what confining it costs; bench-smoke: trying a change"
 	@echo "make bench-train         train.py beside nanoGPT's recipe; bench-verdict: the verdict, simulated"
 	@echo "make bench-gossip        findings between 20 processes; bench-blob, bench-traffic, bench-faults: the rest of the network"
-	@echo "make bench-proposers     who has the best ideas, on a made-up surface"
+	@echo "make bench-proposers     who has the best ideas, on a made-up surface; bench-llm-down: when the language model is gone"
 	@echo "make bench-early-stop    what stopping hopeless trials saves, on recorded ones"
 	@echo "make bench-duplicates    how often eight nodes run the same thing, with claims and without"
 	@echo "make fuzz                a million hostile byte strings"
@@ -47,7 +47,7 @@ check: setup-dev
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-duplicates: bench-%: setup-dev
+bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-llm-down bench-duplicates: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
 fuzz: setup-dev

@@ -15,6 +15,7 @@ from node.events import (
     Event,
     FindingRecorded,
     Listening,
+    ModelAsked,
     NodeStarted,
     PeersChanged,
     ProposalRefused,
@@ -98,6 +99,7 @@ class StateFile:
                     "peers": [],
                     "refused_proposals": {},
                     "current": None,
+                    "model_questions": {},
                 }
             case Listening():
                 self._state |= {"addresses": list(event.addresses), "ticket": event.ticket, "port": event.port}
@@ -116,6 +118,9 @@ class StateFile:
                 }
                 self._dirty.set()  # comes often: written within a second
                 return
+            case ModelAsked():
+                counts: dict[str, int] = self._state.get("model_questions") or {}
+                self._state["model_questions"] = counts | {event.outcome: counts.get(event.outcome, 0) + 1}
             case Evaluating():
                 self._share.trial_trained()
             case FindingRecorded():
