@@ -9,7 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-surrogate bench-duplicates bench-git bench-browse bench-sharing bench-scale bench-sim fuzz format setup setup-dev clean
+.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-browse bench-sharing bench-scale bench-sim fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-train         train.py beside nanoGPT's recipe; bench-verdict: the verdict, simulated"
 	@echo "make bench-gossip        findings between 20 processes; bench-blob, bench-traffic, bench-faults: the rest of the network"
 	@echo "make bench-proposers     who has the best ideas, on what real trials taught; bench-surrogate: how well that is known"
+	@echo "make bench-llm-down      what a language model that is gone costs"
 	@echo "make bench-early-stop    what stopping hopeless trials saves, on recorded ones"
 	@echo "make bench-duplicates    how often eight nodes run the same thing, with claims and without"
 	@echo "make bench-git           branches between peers, beside git's own daemon"
@@ -54,7 +55,7 @@ check: setup-dev
 bench-proposers: setup
 	@$(BIN)/swarm bench proposers $(ARGS)
 
-bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-early-stop bench-surrogate bench-duplicates bench-git bench-browse: bench-%: setup-dev
+bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-browse: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
 bench-sharing bench-scale: bench-%: setup-dev

@@ -27,9 +27,9 @@ from node.browse.server import PageServer
 from node.browse.token_file import page_token
 from node.claims import Claims
 from node.clock import wall_clock
-from node.events import Events, NodeStarted, Preparing, Stopped
+from node.events import Events, ModelAsked, NodeStarted, Preparing, Stopped
 from node.home import Home, HomeError
-from node.hypothesis import Hypotheses
+from node.hypothesis import Hypotheses, unmoved
 from node.ideas import agent_of, check_branch, with_peer_code
 from node.journal import Journal
 from node.metrics_server import MetricsAddress, MetricsServer
@@ -38,9 +38,10 @@ from node.network import Network, NetworkSettings, ticket_peers
 from node.notebook import Notebook
 from node.peer_lists import load_peer_lists
 from node.private import PrivacyConflict, check_private_option, swarm_key
-from node.proposers.auto import Auto, Kind, make_proposer
+from node.proposers.auto import DIRECTION_FILE, Auto, Kind, ModelOptions, make_proposer
 from node.proposers.classic import Classic
 from node.proposers.port import Proposer
+from node.proposers.spending import NO_CAPS, Caps, Usage
 from node.recording import Recorder, recover
 from node.replays.alone import expected_failure
 from node.replays.replayer import Replayer
@@ -99,6 +100,9 @@ class Launch:
     private: bool = False
     metrics: MetricsAddress | None = None  # where to serve them
     page: PageAddress | None = None  # where to serve the page to browse
+    director_model: str | None = None
+    director_every: int = 20
+    caps: Caps = NO_CAPS  # of what a language model may take
 
 
 async def run_node(launch: Launch, screen: Screen) -> None:
@@ -212,6 +216,7 @@ class Node:
             proposer, launch.proposer, launch.peer_code, launch.agent_command, hardware, confinement, events
         )
         self._tries_peer_code = launch.train and ideas is not proposer
+        model = proposer if isinstance(proposer, Auto) else None
         self._lab = Lab(
             name=self._name,
             track=track,
@@ -225,8 +230,9 @@ class Node:
                 claims=self._claims,
                 smoke_filter=SmokeFilter(self._notebook, events),
                 helm=helm,
+                moved=model.spending.moved if model else unmoved,
             ),
-            recorder=Recorder(self._notebook, self._results, room, events, helm),
+            recorder=Recorder(self._notebook, self._results, room, events, helm, model),
             room=room,
             events=events,
             replays=Replayer(
@@ -320,6 +326,7 @@ class Node:
         )
         nursery.start_soon(trainer.run)
         if isinstance(self._proposer, Auto):
+            self._proposer.load(await self._results.read_latest(DIRECTION_FILE))
             nursery.start_soon(self._proposer.run)
         return await research(self._lab, trainer)
 
@@ -393,9 +400,15 @@ def _settings(launch: Launch) -> NetworkSettings:
 
 
 def _proposer(launch: Launch, events: Events) -> Proposer:
+    def told(by: str, outcome: str, usage: Usage) -> None:
+        events.emit(ModelAsked(by=by, outcome=outcome, **usage.as_json()))
+
+    options = ModelOptions(launch.director_model, launch.director_every, launch.caps, launch.home.path)
     try:
         agent = agent_of(launch.agent_command, launch.peer_code, launch.home, events)
-        return make_proposer(launch.proposer, launch.model, os.environ, lambda text: events.notice(text), agent)
+        return make_proposer(
+            launch.proposer, launch.model, os.environ, lambda text: events.notice(text), options, told, agent
+        )
     except SwarmError as error:
         raise UsageError(str(error)) from None
 

@@ -140,6 +140,18 @@ class PeersChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAsked(Event):
+    """A language model was asked for an experiment, or a direction."""
+
+    by: str  # "llm:config", "llm:code", "director"; "check": whether it answers at all
+    outcome: str  # "answered", or why there is no answer: "unreachable", "refused" ...
+    calls: int  # questions that were answered for it, a repair round too
+    tokens_in: int
+    tokens_out: int
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped(Event):
     reason: str
     experiments: int

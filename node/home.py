@@ -14,6 +14,7 @@ branches.json   what is kept of peers' branches; quarantine/ is where one is whi
                 git and `swarm fetch` speak with a running node
 peers.toml      whom the owner lets in and keeps out, if there is one
 peers.json      where peers were reached; reputation.json: what is held against them
+spending.jsonl  what language models have cost; prices.toml: the owner's prices, if there are some
 network.json    what a running node counts of its network
 state.json      what a running node last said of itself: for `swarm status` and friends
 """
@@ -59,6 +60,7 @@ class Home:
         self.corpora = self.path / "corpora"
         self.scratch = self.path / "scratch"
         self.private = self.path / "private"
+        self.spending = self.path / "spending.jsonl"
         self.state = self.path / "state.json"
         self._lock = self.path / "lock"
 

@@ -4,6 +4,8 @@ Owns when the proposer is asked and what happens to an answer that comes late: i
 quick stand-in serves this one. What a good proposal is belongs to the proposers.
 """
 
+from collections.abc import Callable
+
 import trio
 
 from node.claims import Claims
@@ -26,6 +28,13 @@ MAX_REFUSED = 3  # proposals of one trial that a smoke run drops; a stand-in's t
 PATIENCE_SECONDS = 2.0  # how long a trial waits for a hypothesis that is being made; a guess
 
 
+Moved = Callable[[str, str], None]  # a proposal's key before and after it was carried over to another parent
+
+
+def unmoved(before: str, after: str) -> None:
+    """For who keeps nothing by a proposal's key."""
+
+
 class Hypotheses:
     """One proposal ahead. `prepare` makes it, `take` hands it out."""
 
@@ -42,6 +51,7 @@ class Hypotheses:
         helm: Helm | None = None,
         claims: Claims | None = None,
         smoke_filter: SmokeFilter | None = None,
+        moved: Moved = unmoved,
     ) -> None:
         """`max_history`: of the track's findings a proposer is shown the newest so many; None: all."""
         self._max_history = max_history
@@ -55,6 +65,7 @@ class Hypotheses:
         self.claims = claims or Claims(notebook, track)
         self._tried_by_anybody = Tried(notebook.brief)
         self._filter = smoke_filter or SmokeFilter(notebook, Events())
+        self._moved = moved
         self._ready: Proposal | None = None
         self._told: tuple[Entry, ...] = ()  # peers' findings that were drained for the ready one
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
@@ -104,10 +115,12 @@ class Hypotheses:
             with trio.move_on_after(PATIENCE_SECONDS):
                 await self._answered.wait()
         (proposal, told), self._ready, self._told = (self._ready, self._told), None, ()
+        before = proposal.key if proposal is not None else ""
         if proposal is not None:
             proposal = rebase(proposal, self._notebook, best)
         if proposal is not None:
             proposal = self._permitted(proposal)
+            self._moved(before, proposal.key)
         if proposal is None or self._is_tried(proposal) or self.claims.is_lost(proposal):
             self._notebook.put_back(told)  # nobody has used them
             told = self._notebook.drain(self._max_inspirations)
@@ -173,6 +186,7 @@ class Hypotheses:
             standings={e.id: ledger.standing(e) for e in peers},
             steering=steering,
             claimed=self.claims.held(),
+            code_may_change=self._code_may_change,
             failure=None,
         )
 

@@ -53,9 +53,18 @@ class _Collected(Collector):
                           _count(network.get("refused")))  # fmt: skip
         yield from _gauge("swarm_network_written_timestamp_seconds", "When the network's counters were written.",
                           _unix(network.get("written_at")))  # fmt: skip
+        yield from _questions(state.get("model_questions"))
         yield from _traffic(_of(network, "traffic", "totals"))
         yield from _refused(state.get("refused_proposals"))
         yield from _events(network.get("counters"))
+
+
+def _questions(counts: object) -> Iterator[Metric]:
+    metric = CounterMetricFamily("swarm_model_questions", "Ideas asked of a language model.", labels=["outcome"])
+    for outcome, value in _items(counts):
+        if (number := _number(value)) is not None:
+            metric.add_metric([outcome], number)
+    yield metric
 
 
 def _traffic(totals: object) -> Iterator[Metric]:

@@ -5,6 +5,8 @@ record, so that one which never reached the journal is taken from the branch at 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import trio
 
@@ -13,6 +15,7 @@ from gossip.refusal import Refused
 from node.events import Events
 from node.journal import JournalError
 from node.notebook import Notebook, entry_of
+from node.proposers.spending import Spending, Usage
 from node.report.run_files import RunMaterial, commit_message, commit_trailers, run_files
 from node.results.repository import Results, ResultsError
 from node.room import Room
@@ -25,17 +28,32 @@ from swarm.words import BriefId, FindingId
 TIDY_EVERY = 200  # findings; git packs some four hundred commits of ours in seconds
 
 
+class ModelSide(Protocol):
+    """What a language model leaves behind."""
+
+    @property
+    def spending(self) -> Spending: ...
+    def branch_files(self) -> dict[str, bytes]: ...
+
+
 class Recorder:
     """Owns the way from a finished trial to a committed and journalled finding."""
 
     def __init__(
-        self, notebook: Notebook, results: Results, room: Room, events: Events, helm: Helm | None = None
+        self,
+        notebook: Notebook,
+        results: Results,
+        room: Room,
+        events: Events,
+        helm: Helm | None = None,
+        model: ModelSide | None = None,
     ) -> None:
         self._notebook = notebook
         self._helm = helm
         self._room = room
         self._results = results
         self._events = events
+        self._model = model
         self._said = ""
 
     async def record(self, finding: Finding, reports: Sequence[TrialReport]) -> tuple[Entry, str]:
@@ -47,10 +65,11 @@ class Recorder:
             await self._notebook.log_turn.acquire()
         try:
             sealed, commit = self._notebook.seal(finding), ""
+            usage = self._usage(finding, FindingId(sealed.id))
             while True:
                 try:
                     with trio.CancelScope(shield=True):
-                        commit = commit or await self._commit(sealed, reports)
+                        commit = commit or await self._commit(sealed, reports, usage)
                         entry = self._notebook.append_own(sealed, commit)
                         await self._keep_tidy(entry)
                         return entry, commit
@@ -61,9 +80,18 @@ class Recorder:
         finally:
             self._notebook.log_turn.release()
 
-    async def _commit(self, sealed: Record, reports: Sequence[TrialReport]) -> str:
-        material = self._material(sealed, reports)
+    def _usage(self, finding: Finding, id: FindingId) -> Usage | None:
+        """What a language model took for it. Written down before the commit says it."""
+        if self._model is None:
+            return None
+        usage = self._model.spending.of_proposal(finding.proposal.key)
+        self._model.spending.settle(finding.proposal.key, id)
+        return usage
+
+    async def _commit(self, sealed: Record, reports: Sequence[TrialReport], usage: Usage | None) -> str:
+        material = replace(self._material(sealed, reports), model_usage=usage)
         files = await trio.to_thread.run_sync(run_files, material)
+        files |= self._model.branch_files() if self._model is not None else {}
         at = sealed.at_ms / 1000
         return await self._results.commit(files, commit_message(material), commit_trailers(material), at)
 

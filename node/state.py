@@ -15,6 +15,7 @@ from node.events import (
     Event,
     FindingRecorded,
     Listening,
+    ModelAsked,
     NodeStarted,
     Notice,
     PeersChanged,
@@ -103,6 +104,7 @@ class StateFile:
                     "refused_proposals": {},
                     "current": None,
                     "notices": [],
+                    "model_questions": {},
                 }
             case Listening():
                 self._state |= {"addresses": list(event.addresses), "ticket": event.ticket, "port": event.port}
@@ -133,6 +135,9 @@ class StateFile:
                 }
                 self._dirty.set()  # comes often: written within a second
                 return
+            case ModelAsked():
+                counts: dict[str, int] = self._state.get("model_questions") or {}
+                self._state["model_questions"] = counts | {event.outcome: counts.get(event.outcome, 0) + 1}
             case Evaluating():
                 self._share.trial_trained()
                 self._state["current"] = (self._state.get("current") or {}) | {"evaluating": True}

@@ -12,12 +12,14 @@ from typing import Any
 from gossip.identity import load_or_create
 from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
 from node.branches.quotas import read_kept
+from node.clock import rfc3339, wall_clock
 from node.early_stopping import saved_json
 from node.home import Home
 from node.journal import Journal
 from node.network_file import read_network
 from node.notebook import ledger_of
 from node.proposers.credit import arm_of
+from node.proposers.spending import Totals, Usage, read_spending
 from node.proposers.steering import Steering
 from node.replays.replay_json import replay_json, replays_of
 from node.report.arms_json import arms_json
@@ -55,6 +57,7 @@ class Archive:
     commits: dict[str, str]
     sealed: list[SealedScore]  # of own milestones; for people, see node/sealed.py
     records: TopicJournal
+    spending: Totals  # on language models, in this home
 
     @property
     def track(self) -> Track | None:
@@ -83,6 +86,7 @@ class Archive:
             self.commits.get(entry.id),
             topic=self.brief.name,
             brief_id=self.brief_id,
+            model_usage=self.spending.by_finding.get(entry.id),
         ) | {"score": self.score(entry), "verdict_follows": self.ledger.follows(entry)}
 
     def score(self, entry: Entry) -> Json | None:
@@ -101,9 +105,8 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
         brief_id, brief = choose_brief(home, state, journal, topic)
         me, records = PeerId(load_or_create(home.key).peer_id), journal.of(brief_id)
         ledger = ledger_of(brief, records.records(), ignored=records.unwanted() - {me})
-        yield Archive(
-            home, state, me, brief_id, brief, ledger, journal.commits(), journal.sealed_scores(brief_id), records
-        )
+        commits, sealed, spending = journal.commits(), journal.sealed_scores(brief_id), read_spending(home.spending)
+        yield Archive(home, state, me, brief_id, brief, ledger, commits, sealed, records, spending)
     finally:
         journal.close()
 
@@ -155,6 +158,7 @@ def status(archive: Archive) -> Json:
         "steering": _steering(archive),
         "arms": arms_json(archive.ledger, track, archive.me) if track else [],
         "refused_proposals": state.get("refused_proposals", {}),
+        "model": _model(archive, state),
         "drift": _drift(archive),
         "peers": state.get("peers", []) if running else [],
         "addresses": state.get("addresses", []),
@@ -182,6 +186,16 @@ def _noise(archive: Archive) -> Json | None:
         return None
     noise = archive.ledger.noise(archive.track, archive.me)
     return {"sd": noise.sd, "dof": noise.dof}
+
+
+def _model(archive: Archive, state: Json) -> Json | None:
+    """What language models took in this home, and what became of the questions since the start; None: none asked."""
+    spent = archive.spending
+    questions: dict[str, int] = state.get("model_questions") or {}
+    if not spent.total.calls and not questions:
+        return None
+    today = spent.by_day.get(rfc3339(wall_clock())[:10], Usage())
+    return {"questions": questions, "total": spent.total.as_json(), "today": today.as_json()}
 
 
 def _drift(archive: Archive) -> Json | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from node_process import NodeProcess, facts, is_alive, swarm, until, write_topic
-from openai_server import OpenAIServer, answer_code, answer_config
+from openai_server import OpenAIServer, Question, Reply, Say, Status, answer_config
 
 pytestmark = pytest.mark.end_to_end
 
@@ -171,30 +171,69 @@ def test_a_dead_bootstrap_is_said_once_and_research_goes_on(topic, tmp_path):
         assert len(node.happened("finding_recorded")) == 2
 
 
-def test_a_language_model_proposes_config_and_code(topic, tmp_path):
-    replies = [
-        answer_config({"norm": "rmsnorm"}),
-        answer_code("MUON_MOMENTUM = 0.95", "MUON_MOMENTUM = 0.9"),
-        answer_config({"batch_size": 8}),
-    ]
+KEY = "secret-key-of-nobody-0123456789"
+SPY = """if __name__ == "__main__":
+    import os
+    print("SPY BEGINS", sorted(os.environ.items()), "SPY ENDS", flush=True)
+"""
+
+
+def by_what_is_asked(question: Question) -> Reply:
+    """Whoever is asked for code prints its environment; each answer repeats the key it came with."""
+    if "<<<<<<< SEARCH" in question.messages[0]["content"]:
+        lines = SPY.replace("SPY BEGINS", f"SPY {question.number} BEGINS")
+        main = 'if __name__ == "__main__":\n'
+        return Say(f"title: a spy\nrationale: none\n<<<<<<< SEARCH\n{main}=======\n{lines}>>>>>>> REPLACE\n")
+    rates = {"norm": "rmsnorm", "learning_rate": round(1.1e-3 + 1e-5 * question.number, 6)}
+    return answer_config(rates, "better", "because")
+
+
+def test_a_language_model_proposes_settings_and_code_and_its_key_is_nowhere(topic, tmp_path):
     home = tmp_path / "home"
-    with OpenAIServer(replies) as server:
-        env = {
-            "OPENAI_BASE_URL": server.base_url,
-            "OPENAI_API_KEY": "secret-key-of-nobody",
-            "OPENAI_MODEL": "small-one",
-        }
-        arguments = ["launch", "--topic", topic, "--budget", "4", "--max-experiments", "5", "--proposer", "llm"]
+    with OpenAIServer(by_what_is_asked) as server:
+        env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY, "OPENAI_MODEL": "small-one"}
+        arguments = ["launch", "--topic", topic, "--budget", "4", "--proposer", "llm"]
+        arguments += ["--director-model", "wise-one", "--director-every", "2"]
         with NodeProcess(*arguments, home=home, env=env) as node:
+            assert node.wait_for("node_started")["proposer"] == "llm:small-one"
+            waiting = {"llm:config/small-one", "llm:code/small-one"}
+            while waiting:
+                started = node.wait_for("trial_started")
+                node.wait_for("finding_recorded", lambda e, n=started["number"]: e["number"] == n)
+                waiting.discard(started["proposer"])
+            server.play([Status(401, body=json.dumps({"error": {"message": f"bad key {KEY}"}}).encode())])
+            node.wait_for("notice", lambda e: "refuses the key" in e["text"])
+            node.terminate()
             assert node.wait() == 0, node.stderr
-            assert node.happened("node_started")[0]["proposer"] == "llm:small-one"
+            assert {event["outcome"] for event in node.happened("model_asked")} >= {"answered", "refused"}
+            told = json.dumps(node.events) + node.stderr
+        assert {q.authorization for q in server.requests} == {f"Bearer {KEY}"}
+        assert "wise-one" in {q.model for q in server.requests}
     findings = check_branch(home)
-    by_model = [finding for finding in findings if finding["proposer"] == "llm:small-one"]
-    assert any(finding["config"]["norm"] == "rmsnorm" for finding in by_model)
-    sources = {finding["source_sha256"] for finding in findings}
-    assert len(sources) >= 2, "a code patch was tried"
-    everything = (tmp_path / "home" / "results").rglob("*")
-    assert not any(b"secret-key-of-nobody" in path.read_bytes() for path in everything if path.is_file())
+    by_model = [f for f in findings if f["proposer"].startswith("llm:")]
+    assert any(f["config"]["norm"] == "rmsnorm" for f in by_model)
+    assert all(f["model_usage"]["calls"] >= 1 for f in by_model)
+    status = facts("status", home)
+    assert status["model"]["questions"]["refused"] >= 1
+    assert status["model"]["total"]["tokens_in"] > 0
+    assert {"llm:config", "llm:code"} <= {arm["arm"] for arm in status["arms"]}
+    branch = status["branch"]
+    assert "What did not" in git(home, "show", f"{branch}:NOTES.md")
+    logs = [
+        git(home, "show", f"{branch}:{name}")
+        for name in git(home, "ls-tree", "-r", "--name-only", branch).split()
+        if name.endswith("log.txt")
+    ]
+    assert any("SPY" in log and "ENDS" in log for log in logs), "the spy has looked at its environment"
+    written = [path for path in home.rglob("*") if path.is_file()]
+    assert written
+    assert not [path for path in written if KEY.encode() in path.read_bytes()]
+    objects = ["git", "-C", str(home / "results"), "cat-file", "--batch", "--batch-all-objects"]  # files are packed
+    history = subprocess.run(objects, capture_output=True, check=True, timeout=60).stdout
+    assert b"BEGINS" in history
+    assert KEY.encode() not in history
+    assert KEY not in told
+    assert b"OPENAI" not in history, "no setting of the model's reaches a trial"
 
 
 def test_a_dead_language_model_is_said_once_and_research_goes_on(topic, tmp_path):
@@ -208,6 +247,7 @@ def test_a_dead_language_model_is_said_once_and_research_goes_on(topic, tmp_path
         assert len(said) == 1, said
         assert "127.0.0.1:9" in said[0]
         assert "OPENAI_BASE_URL" in said[0]
+        assert node.happened("model_asked")[0]["outcome"] == "unreachable"
     had = [f["proposer"].partition("/")[0] for f in facts("log", tmp_path / "home")["findings"]]
     assert had[:3] == ["baseline", "classic", "classic"]
 

@@ -49,9 +49,11 @@ def test_names_units_and_labels():
     traffic.received("a", Kind.BLOB, 1000, 1)
     traffic.sent("a", Kind.CATCHUP, 30, 2)
     state = {"topic": 'o"dd\n', "hardware_class": "cpu", "started_at": "2026-01-01T00:00:00Z", "training_share": 0.97,
-             "current": {"seconds": 5.0, "train_loss": 2.5}}  # fmt: skip
+             "current": {"seconds": 5.0, "train_loss": 2.5},
+             "model_questions": {"answered": 3, "rate_limited": 1}}  # fmt: skip
     found = samples(exposition(state, facts(traffic), running=True))
     assert found["swarm_node_up", ()] == 1
+    assert found["swarm_model_questions_total", (("outcome", "rate_limited"),)] == 1
     assert found["swarm_traffic_bytes_total", (("direction", "in"), ("kind", "blob"))] == 1000
     assert found["swarm_traffic_messages_total", (("direction", "out"), ("kind", "catchup"))] == 2
     assert found["swarm_admission_total", (("reason", "bad_signature"),)] == 2

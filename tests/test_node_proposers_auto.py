@@ -1,9 +1,13 @@
 """Auto falls back whatever the model does, says so once, asks again after growing pauses, and says when it is back."""
 
+from __future__ import annotations
+
+import dataclasses
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -13,28 +17,65 @@ from proposer_requests import entry, request
 
 from node.proposers import KINDS, Auto, Classic, make_proposer
 from node.proposers.availability import answers
-from node.proposers.classic import is_turn_of_llm, propose_now
+from node.proposers.classic import propose_now, turn_of_llm
 from node.proposers.llm import Endpoint, LanguageModel
+from node.proposers.llm_arms import Idea, LlmArm
 from node.proposers.port import Failure, Proposer, ProposerFailed, Request, build_proposal
+from node.proposers.prompt import Form
+from node.proposers.spending import Usage
 from swarm.finding import Proposal
 from swarm.words import Operator, SwarmError
 
 
 @dataclass
 class Scripted:
-    """A proposer whose next answers are known: a failure, or a change of depth."""
+    """An arm whose next answers are known: a failure, or a change of depth."""
 
     failures: list[ProposerFailed | None]
     name: str = "llm:scripted"
     asked_at: list[float] = field(default_factory=list)
 
-    async def propose(self, request: Request) -> Proposal:
+    async def propose(self, request: Request, direction: str = "") -> Idea:
         self.asked_at.append(trio.current_time())
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
         config = {**request.parent_config, "depth": 7}
-        return build_proposal(request, proposer=self.name, operator=Operator.IMPROVE, config=config)
+        proposal = build_proposal(request, proposer=self.name, operator=Operator.IMPROVE, config=config)
+        return Idea(proposal, Usage(1, 10, 10, None))
+
+    def can_be_asked(self, request: Request) -> bool:
+        return True
+
+
+class Thinking:
+    name = "llm:thinking"
+
+    async def propose(self, request: Request, direction: str = "") -> Idea:
+        await trio.sleep_forever()
+        raise AssertionError("woke up")
+
+    def can_be_asked(self, request: Request) -> bool:
+        return True
+
+
+class Quick:
+    """What stands in when the model is not asked."""
+
+    name = "quick"
+
+    async def propose(self, request: Request) -> Proposal:
+        config = {**request.parent_config, "depth": 6}
+        return build_proposal(request, proposer=self.name, operator=Operator.TUNE, config=config)
+
+
+def auto_of(llm: Scripted | Thinking, said: list[str], **more: Any) -> Auto:
+    return Auto(llm.name, [llm], Quick(), said.append, turn=lambda _, ways: ways[0], **more)
+
+
+def auto_at(server: OpenAIServer | NeverListening, said: list[str], **more: Any) -> Auto:
+    model = LanguageModel(Endpoint(server.base_url))
+    return Auto(model.name, [LlmArm(model, form) for form in Form], Classic(), said.append, **more)
 
 
 def failed(reason: Failure = Failure.UNREACHABLE, retry_after: float | None = None) -> ProposerFailed:
@@ -49,7 +90,7 @@ async def test_whatever_the_server_does_a_proposal_comes_and_it_is_said_once(scr
         script = [answer_config({"learning_rate": 1e9})]
     said: list[str] = []
     with OpenAIServer(script) as server:  # type: ignore[arg-type]
-        proposer = Auto(LanguageModel(Endpoint(server.base_url)), Classic(), said.append)
+        proposer = auto_at(server, said)
         proposals = [await proposer.propose(request(number=number)) for number in (2, 3, 4)]
         asked = len(server.requests)
     assert all(p.proposer.startswith("classic/") for p in proposals)
@@ -61,7 +102,7 @@ async def test_whatever_the_server_does_a_proposal_comes_and_it_is_said_once(scr
 async def test_a_hanging_server_costs_no_more_than_the_time_allowed():
     said: list[str] = []
     with OpenAIServer([Hang()]) as server:
-        proposer = Auto(LanguageModel(Endpoint(server.base_url)), Classic(), said.append, answer_seconds=0.3)
+        proposer = auto_at(server, said, answer_seconds=0.3)
         assert (await proposer.propose(request())).proposer.startswith("classic/")
     assert len(said) == 1
     assert "no answer within" in said[0]
@@ -101,8 +142,7 @@ async def test_retry_after_is_respected_up_to_the_longest_pause(mock_clock: trio
 
 async def asked_at(clock: trio.testing.MockClock, llm: Scripted, said: list[str], seconds: int) -> list[int]:
     """Asks Auto once a virtual second; the seconds at which it asked the model."""
-    quick = Scripted([], name="quick")
-    proposer = Auto(llm, quick, said.append)
+    proposer = auto_of(llm, said)
     start, asked = trio.current_time(), request()
     for _ in range(seconds):
         before = len(llm.asked_at)
@@ -120,7 +160,7 @@ async def test_the_endpoint_is_checked_at_once_before_any_question(mock_clock: t
     said: list[str] = []
     with NeverListening() as server:
         model = LanguageModel(Endpoint(server.base_url))
-        proposer = Auto(model, Scripted([], name="quick"), said.append, turn=lambda _: True, check=model.check)
+        proposer = auto_of(Scripted([]), said, check=model.check)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(proposer.run)
             while not said:
@@ -141,7 +181,7 @@ async def test_an_endpoint_that_comes_up_later_is_noticed_without_a_question(aut
         if checks:
             raise checks.pop()
 
-    proposer = Auto(Scripted([]), Scripted([], name="quick"), said.append, check=check)
+    proposer = auto_of(Scripted([]), said, check=check)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(proposer.run)
         await trio.sleep(200)  # checked at 0, 30, 90 and 210 seconds
@@ -155,12 +195,7 @@ async def test_an_endpoint_that_comes_up_later_is_noticed_without_a_question(aut
 
 async def test_a_list_of_models_does_not_make_a_model_that_fails_answer_again(autojump_clock: trio.testing.MockClock):
     said: list[str] = []
-    with OpenAIServer("401") as server:  # which lists its models to anybody
-        model = LanguageModel(Endpoint(server.base_url))
-        await model.check()
-    proposer = Auto(
-        Scripted([failed(), failed()]), Scripted([], name="quick"), said.append, check=trio.lowlevel.checkpoint
-    )
+    proposer = auto_of(Scripted([failed(), failed()]), said, check=trio.lowlevel.checkpoint)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(proposer.run)
         assert (await proposer.propose(request())).proposer == "quick"
@@ -178,18 +213,10 @@ async def test_a_model_may_not_think_longer_than_a_trial_takes(autojump_clock: t
     """The track's budget is 10 s, so the model has 8 of them, whatever it is allowed otherwise."""
     said: list[str] = []
     before = trio.current_time()
-    proposal = await Auto(Thinking(), Scripted([], name="quick"), said.append).propose(request())
+    proposal = await auto_of(Thinking(), said).propose(request())
     assert trio.current_time() - before == 8.0
     assert proposal.proposer == "quick"
     assert "within 8 s" in said[0]
-
-
-class Thinking:
-    name = "llm:thinking"
-
-    async def propose(self, request: Request) -> Proposal:
-        await trio.sleep_forever()
-        raise AssertionError("woke up")
 
 
 async def test_a_good_model_is_used_and_nothing_is_said():
@@ -197,23 +224,54 @@ async def test_a_good_model_is_used_and_nothing_is_said():
     with OpenAIServer([answer_config({"depth": 4})]) as server:
         env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "tiny"}
         proposal = await make_proposer("llm", None, env, said.append).propose(request())
-    assert proposal.proposer == "llm:tiny"
+    assert proposal.proposer == "llm:config/tiny"
     assert said == []
 
 
-async def test_in_auto_the_model_is_one_arm_of_the_portfolio():
-    proposer = Auto(Scripted([]), Scripted([], name="classic/local"), print, turn=is_turn_of_llm)
+WAYS = ("llm:config", "llm:code")
+
+
+async def test_in_auto_the_models_two_ways_are_arms_of_the_portfolio():
+    arms = [Scripted([], name=way) for way in WAYS]
+    proposer = Auto("llm:m", arms, Quick(), print, turn=turn_of_llm)
     had = [(await proposer.propose(request(number=number))).proposer for number in range(2, 102)]
-    assert 8 <= had.count("llm:scripted") <= 60
-    assert had.count("llm:scripted") + had.count("classic/local") == 100
+    assert had.count("llm:config") >= 3
+    assert had.count("llm:code") >= 3
+    assert had.count("quick") >= 40
 
 
-async def test_a_model_that_earned_more_is_asked_more_often():
+async def test_without_the_portfolio_the_bandit_chooses_between_the_two_ways():
+    proposer = Auto("llm:m", [Scripted([], name=way) for way in WAYS], Quick(), print)
+    had = [(await proposer.propose(request(number=number))).proposer for number in range(2, 52)]
+    assert set(had) == set(WAYS)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_way_that_earned_more_is_asked_more_often(way: str):
     base = entry()
-    wins = [entry(n, 2.3 - n / 20, base, proposer="llm:scripted", depth=n) for n in range(3, 9)]
-    asked = [request([base, *wins], number=number) for number in range(10, 110)]
-    before = [request([base], number=number) for number in range(10, 110)]
-    assert sum(map(is_turn_of_llm, asked)) > sum(map(is_turn_of_llm, before)) + 15
+    wins = [entry(n, 2.3 - n / 20, base, proposer=f"{way}/scripted", depth=n) for n in range(3, 9)]
+    asked = [turn_of_llm(request([base, *wins], number=number), WAYS) for number in range(10, 110)]
+    before = [turn_of_llm(request([base], number=number), WAYS) for number in range(10, 110)]
+    assert asked.count(way) > before.count(way) + 15
+
+
+async def test_code_is_not_asked_for_where_nothing_holds_it():
+    with OpenAIServer("tune") as server:
+        proposer = auto_at(server, [])
+        asked = [dataclasses.replace(request(number=n), code_may_change=False) for n in range(2, 22)]
+        had = {(await proposer.propose(one)).proposer for one in asked}
+        assert not any("<<<<<<< SEARCH" in question.text for question in server.requests)
+    assert had == {"llm:config/gpt-4o-mini"}
+
+
+async def test_every_question_is_counted_by_its_reason():
+    told: list[tuple[str, str]] = []
+    llm = Scripted([failed(Failure.RATE_LIMITED)], name="llm:config")
+    proposer = auto_of(llm, [], told=lambda by, outcome, _: told.append((by, outcome)))
+    await proposer.propose(request())
+    proposer = auto_of(Scripted([], name="llm:code"), [], told=lambda by, outcome, _: told.append((by, outcome)))
+    await proposer.propose(request())
+    assert told == [("llm:config", "rate_limited"), ("llm:code", "answered")]
 
 
 def test_kinds_without_configuration():
@@ -243,5 +301,5 @@ async def test_the_server_as_a_program_says_its_port_and_serves():
             proposal = await make_proposer("llm", "m", env, print).propose(request())
         finally:
             server.terminate()
-    assert proposal.proposer == "llm:m"
+    assert proposal.proposer == "llm:config/m"
     assert proposal.title == "another learning rate"

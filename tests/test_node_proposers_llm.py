@@ -1,5 +1,6 @@
 """The language model proposer against a real HTTP server: good answers, one repair round, and every way to fail."""
 
+import dataclasses
 import json
 
 import pytest
@@ -19,8 +20,12 @@ from openai_server import (
 )
 from proposer_requests import BASE, PEER, TRAIN, entry, request
 
-from node.proposers.llm import Endpoint, LanguageModel, endpoint_from
-from node.proposers.port import Failure, ProposerFailed
+from node.proposers.llm import MAX_ANSWER_BYTES, Endpoint, LanguageModel, endpoint_from
+from node.proposers.llm_arms import LlmArm
+from node.proposers.port import Failure, ProposerFailed, Request
+from node.proposers.prompt import Form
+from node.proposers.spending import Usage
+from swarm.finding import Proposal
 from swarm.words import Operator, SwarmError
 
 KEY = "sk-very-secret-0123456789"
@@ -30,28 +35,34 @@ def model_at(server: OpenAIServer | NeverListening, name: str = "Some Model/7B")
     return LanguageModel(Endpoint(server.base_url, name, KEY))
 
 
+async def proposed(model: LanguageModel, asked: Request, form: Form = Form.CONFIG) -> Proposal:
+    return (await LlmArm(model, form).propose(asked)).proposal
+
+
 async def test_a_config_answer_becomes_a_proposal():
     news = entry(3, 2.0, entry(1, author=PEER), author=PEER, rope=True)
     with OpenAIServer([answer_config({"learning_rate": 3e-3, "norm": "rmsnorm"}, "faster", "it helps")]) as server:
         model = model_at(server)
-        proposal = await model.propose(request(inspirations=[news]))
+        proposal = await proposed(model, request(inspirations=[news]))
     assert proposal.config == {**BASE, "learning_rate": 3e-3, "norm": "rmsnorm"}
     assert (proposal.title, proposal.rationale) == ("faster", "it helps")
-    assert proposal.proposer == "llm:some-model/7b"
+    assert proposal.proposer == "llm:config/some-model/7b"
     assert proposal.operator is Operator.IMPROVE
     assert proposal.inspirations == (news.id,)
     assert proposal.source is None
-    assert model.tokens_used == 120
+    assert model.spending.totals.total == Usage(1, 100, 20, None)
     [question] = server.requests
     assert question.model == "Some Model/7B"
     assert question.authorization == f"Bearer {KEY}"
-    assert TRAIN in question.text
+    assert TRAIN not in question.text, "settings are asked for without the code: it is most of the tokens"
     assert KEY not in question.text
 
 
 async def test_a_code_answer_carries_the_whole_changed_source():
     with OpenAIServer([answer_code("WIDTH = 64", "WIDTH = 96", {"depth": 3})]) as server:
-        proposal = await model_at(server).propose(request())
+        proposal = await proposed(model_at(server), request(), Form.CODE)
+        assert TRAIN.rstrip() in server.requests[0].text
+    assert proposal.proposer == "llm:code/some-model/7b"
     assert proposal.source == TRAIN.replace("WIDTH = 64", "WIDTH = 96")
     assert proposal.config == {**BASE, "depth": 3}
     assert proposal.title == "scripted edit"
@@ -60,7 +71,7 @@ async def test_a_code_answer_carries_the_whole_changed_source():
 async def test_a_config_answer_keeps_the_parents_code():
     ours = TRAIN.replace("WIDTH = 64", "WIDTH = 128")
     with OpenAIServer([answer_config({"depth": 3})]) as server:
-        proposal = await model_at(server).propose(request(parent=entry(2, 2.0, entry(), source=ours)))
+        proposal = await proposed(model_at(server), request(parent=entry(2, 2.0, entry(), source=ours)))
     assert proposal.source == ours
 
 
@@ -72,9 +83,7 @@ async def test_a_config_answer_keeps_the_parents_code():
         (answer_config({}), '"changes" is missing'),
         (answer_config({"depth": 2}), "tried already, or changes nothing"),
         (answer_config({"depth": 5}), "tried already"),
-        (answer_code("HEIGHT = 64", "x"), "does not occur"),
-        (answer_code("WIDTH = 64", "WIDTH = ("), "not valid Python"),
-        (answer_code("__main__", "elsewhere"), "__main__ block is gone"),
+        (answer_code("HEIGHT = 64", "x"), "code was not asked for"),
         (Say("Let me think about it."), "no JSON object"),
         (Say(""), "no JSON object"),
     ],
@@ -82,11 +91,59 @@ async def test_a_config_answer_keeps_the_parents_code():
 async def test_a_bad_answer_gets_one_repair_round_with_the_reason(bad: Say, problem: str):
     tried = request([entry(), entry(2, 2.4, entry(), depth=5)])
     with OpenAIServer([bad, answer_config({"depth": 4})]) as server:
-        proposal = await model_at(server).propose(tried)
-    assert proposal.config["depth"] == 4
+        idea = await LlmArm(model_at(server), Form.CONFIG).propose(tried)
+    assert idea.proposal.config["depth"] == 4
+    assert idea.usage.calls == 2
+    check_repaired(server, bad, problem)
+
+
+BLOCK = "<<<<<<< SEARCH\n{find}\n=======\n{replace}\n>>>>>>> REPLACE\n"
+
+
+def block(find: str, replace: str) -> Say:
+    return Say("title: wider\n" + BLOCK.format(find=find, replace=replace))
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (block("HEIGHT = 64", "x"), "does not occur"),
+        (block("WIDTH = 64", "WIDTH = ("), "not valid Python"),
+        (block('if __name__ == "__main__":\n    main()', "main()"), "__main__ block is gone"),
+        (answer_code("HEIGHT = 64", "x"), "does not occur"),
+        (Say(BLOCK.format(find="WIDTH = 64", replace="x").partition(">>>")[0]), "cut off"),
+        (Say("I would make it wider."), "no JSON object"),
+    ],
+)
+async def test_bad_code_gets_one_repair_round_with_the_reason(bad: Say, problem: str):
+    with OpenAIServer([bad, block("WIDTH = 64", "WIDTH = 96")]) as server:
+        proposal = await proposed(model_at(server), request(), Form.CODE)
+    assert proposal.source == TRAIN.replace("WIDTH = 64", "WIDTH = 96")
+    assert proposal.title == "wider"
+    check_repaired(server, bad, problem)
+
+
+def check_repaired(server: OpenAIServer, bad: Say, problem: str) -> None:
     assert len(server.requests) == 2
     assert problem in server.requests[1].messages[-1]["content"]
     assert server.requests[1].messages[-2] == {"role": "assistant", "content": bad.text}
+
+
+async def test_who_is_asked_for_code_and_answers_with_settings_is_named_for_that():
+    with OpenAIServer([answer_config({"depth": 4})]) as server:
+        proposal = await proposed(model_at(server), request(), Form.CODE)
+    assert proposal.proposer == "llm:config/some-model/7b"
+
+
+async def test_a_change_that_did_not_run_goes_back_with_its_error():
+    with OpenAIServer([block("WIDTH = 64", "WIDTH = 1 / 0"), block("WIDTH = 64", "WIDTH = 96")]) as server:
+        arm = LlmArm(model_at(server), Form.CODE)
+        await arm.propose(request())
+        failed = dataclasses.replace(request(), failure="ZeroDivisionError: division by zero")
+        await arm.propose(failed)
+    last = server.requests[1].messages
+    assert "WIDTH = 1 / 0" in last[-2]["content"]
+    assert "ZeroDivisionError" in last[-1]["content"]
 
 
 async def test_two_bad_answers_are_a_failure_that_repeats_no_word_of_them():
@@ -114,6 +171,7 @@ async def test_two_bad_answers_are_a_failure_that_repeats_no_word_of_them():
         (Raw(b'{"choices": [{"message": {"content": 7}}]}'), Failure.UNUSABLE),
         (Raw(b'{"choices": [{"message": {"content": null}}], "usage": "many"}'), Failure.UNUSABLE),
         (Raw(b"[" * 100_000), Failure.UNUSABLE),
+        (Raw(b'{"choices": [{"message": {"content": "' + b"x" * MAX_ANSWER_BYTES), Failure.UNUSABLE),
         (Cut(), Failure.UNREACHABLE),
         (Cut(0), Failure.UNREACHABLE),
     ],
@@ -134,13 +192,13 @@ async def test_nobody_listens():
 
 
 async def test_retry_after_is_passed_on():
-    with OpenAIServer([Status(429, {"Retry-After": "0"}), Status(429, {"Retry-After": "120"})]) as server:
+    with OpenAIServer([Status(429, {"Retry-After": "120"}), answer_config({"depth": 4})]) as server:
         assert (await failure_of(model_at(server))).retry_after_seconds == 120.0
 
 
 async def test_one_hiccup_is_forgiven():
     with OpenAIServer([Status(500), answer_config({"depth": 4})]) as server:
-        assert (await model_at(server).propose(request())).config["depth"] == 4
+        assert (await proposed(model_at(server), request())).config["depth"] == 4
 
 
 async def test_a_hanging_server_is_left_by_cancelling():
@@ -153,16 +211,18 @@ async def test_a_hanging_server_is_left_by_cancelling():
 
     with OpenAIServer(hang) as server:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(model_at(server).propose, request())
+            model = model_at(server)
+            nursery.start_soon(proposed, model, request())
             await asked.wait()
             nursery.cancel_scope.cancel()
         assert len(server.requests) == 1
+    assert model.spending.totals.total.tokens_in > 100, "what it thought about has to be paid for"
 
 
 async def test_hostile_titles_are_made_plain():
     hostile = answer_config({"depth": 4}, "\x1b]52;c;evil\x07 two\nlines \u202e" + "x" * 500, "\ud800" + "r" * 5000)
     with OpenAIServer([hostile]) as server:
-        proposal = await model_at(server).propose(request())
+        proposal = await proposed(model_at(server), request())
     assert proposal.title.startswith("]52;c;evil two lines xxx")
     assert len(proposal.title) <= 120
     assert len(proposal.rationale) <= 1000
@@ -192,5 +252,5 @@ def test_an_address_that_is_none_is_a_usage_error(url: str):
 
 async def failure_of(model: LanguageModel) -> ProposerFailed:
     with pytest.raises(ProposerFailed) as failed:
-        await model.propose(request())
+        await proposed(model, request())
     return failed.value

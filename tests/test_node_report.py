@@ -100,7 +100,7 @@ def test_a_run_folder_is_complete_and_holds_the_signed_record():
     }  # fmt: skip
     assert files["runs/0001-baseline/record.bin"] == b"signed bytes \x00\xff"
     assert set(files) - {f"runs/0001-baseline/{name}" for name in names} == {
-        "README.md", "program.md", "results.tsv", "progress.png", "train.py", "config.json",
+        "README.md", "program.md", "NOTES.md", "results.tsv", "progress.png", "train.py", "config.json",
     }  # fmt: skip
     assert files["runs/0001-baseline/curve.png"].startswith(PNG)
     assert files["progress.png"].startswith(PNG)

@@ -9,6 +9,7 @@ from node.events import (
     Events,
     FindingRecorded,
     Listening,
+    ModelAsked,
     NodeStarted,
     Notice,
     PeersChanged,
@@ -181,3 +182,15 @@ async def test_a_disk_that_takes_nothing_is_no_trouble_here(tmp_path):
 async def test_a_notice_is_not_written(home):
     StateFile(home).hear(Notice(text="hello"))
     assert not home.state.exists()
+
+
+async def test_questions_to_a_language_model_are_counted_by_what_became_of_them(tmp_path):
+    home = Home(tmp_path)
+    events, state = Events(), StateFile(home)
+    events.listen(state.hear)
+    events.emit(STARTED)
+    for outcome in ("answered", "refused", "answered"):
+        events.emit(ModelAsked(by="llm:code", outcome=outcome, calls=1, tokens_in=5, tokens_out=2, cost_usd=None))
+    assert home.read_state()["model_questions"] == {"answered": 2, "refused": 1}
+    events.emit(STARTED)
+    assert home.read_state()["model_questions"] == {}

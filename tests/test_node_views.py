@@ -73,6 +73,7 @@ def test_status_of_the_topic_last_worked_on(archive, home):
         "early_stop": {"stopped": 0, "saved_seconds": 0.0, "saved_share": 0.0},
         "steering": {"pin": {}, "ban": [], "ban_values": {}, "program_edited": False, "problem": None},
         "refused_proposals": {},
+        "model": None,
         "drift": None,
         "peers": [],
         "addresses": ["/ip4/127.0.0.1/tcp/4001"],

@@ -19,6 +19,7 @@ from node.cli.options import PageAddressType, PeerType, home_option
 from node.home import Home
 from node.metrics_server import MetricsAddress
 from node.proposers.auto import KINDS, Kind
+from node.proposers.spending import Caps
 from node.screen import make_screen
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +45,16 @@ class BudgetType(click.FloatRange):
         if math.isnan(seconds):  # no comparison with a bound is false for it
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
         return seconds
+
+
+class CostType(click.FloatRange):
+    name = "DOLLARS"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        cost = super().convert(cast("float", str(value).removeprefix("$")), param, ctx)  # text, see BudgetType
+        if not math.isfinite(cost):  # no comparison with a bound is false for it
+            self.fail(f"{value!r} is not an amount of dollars", param, ctx)
+        return cost
 
 
 class UntilType(click.ParamType[datetime]):
@@ -125,6 +136,16 @@ def node_options(command: F) -> F:
         click.option("--agent-command", type=AgentCommandType(),
                      help="A program that has ideas: a coding agent or a script. Run by the shell in a checkout of the "
                           "best, with your rights; its edit of train.py or config.json is tried."),
+        click.option("--director-model", metavar="NAME",
+                     help="Another model, at the same endpoint, that reviews the progress and writes the direction."),
+        click.option("--director-every", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
+                     help="Own runs between two reviews."),
+        click.option("--max-cost", type=CostType(min=0), metavar="DOLLARS",
+                     help="What language models may cost this home in all."),
+        click.option("--max-cost-per-day", type=CostType(min=0), metavar="DOLLARS", help="... and on one day (UTC)."),
+        click.option("--max-tokens", type=click.IntRange(min=0), metavar="N",
+                     help="Tokens that language models may take in all, in and out."),
+        click.option("--max-tokens-per-day", type=click.IntRange(min=0), metavar="N", help="... and on one day (UTC)."),
         click.option("--remote", metavar="URL", help="Also push the branch to this git remote."),
         click.option("--branches", type=click.Choice(MODES), default="full", show_default=True, metavar="MODE",
                      help="Fetch peers' branches: full, shallow (the newest commit of each) or off."),
@@ -200,6 +221,12 @@ def _start(
     proposer: Kind,
     model: str | None,
     agent_command: str | None,
+    director_model: str | None,
+    director_every: int,
+    max_cost: float | None,
+    max_cost_per_day: float | None,
+    max_tokens: int | None,
+    max_tokens_per_day: int | None,
     remote: str | None,
     branches: Mode,
     fetch_quota_mb: int,
@@ -232,6 +259,9 @@ def _start(
         proposer=proposer,
         model=model,
         agent_command=agent_command,
+        director_model=director_model,
+        director_every=director_every,
+        caps=Caps(max_cost, max_cost_per_day, max_tokens, max_tokens_per_day),
         remote=remote,
         branches=branches,
         fetch_quota_mb=fetch_quota_mb,

@@ -109,6 +109,17 @@ def steering_words(steering: views.Json) -> str:
     return "; ".join(filter(None, (words, program, steering["problem"])))
 
 
+def model_words(model: views.Json) -> str:
+    """'12 answered, 1 timed_out since the start; 18 questions, 120,000 tokens, $0.0230; today ...'."""
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in model["questions"].items())
+    words = [f"{counts} since the start"] if counts else []
+    for label, spent in (("in all", model["total"]), ("today", model["today"])):
+        cost = "cost not known" if spent["cost_usd"] is None else f"${spent['cost_usd']:.4f}"
+        tokens = spent["tokens_in"] + spent["tokens_out"]
+        words.append(f"{label} {spent['calls']} questions, {tokens:,} tokens, {cost}")
+    return "; ".join(words)
+
+
 def replay_words(replay: views.Json) -> str:
     """Somebody's own trial of a finding, in a few words."""
     who, steps = replay["node_name"] or short(replay["peer"]), replay["steps"]
@@ -158,6 +169,7 @@ def status(home: Home, topic: str | None, as_json: bool) -> None:
         ("best", f"{score_words(best['score'])}  (finding {short(best['id'])})" if best else "none yet"),
         ("noise", noise_words(facts["noise"]) if facts["noise"] else ""),
         *([("arms", arm_words(facts["arms"]))] if facts["arms"] else []),
+        *([("model", model_words(facts["model"]))] if facts["model"] else []),
         *([("sealed", sealed_words(drift, drift["first_gap"]))] if drift else []),
         *([("stopped early", saved_words(saved))] if saved and saved["stopped"] else []),
         *([("steering", steering_words(facts["steering"]))] if is_steered(facts["steering"]) else []),

@@ -13,6 +13,7 @@ import trio
 from node.proposers.port import Failure, ProposerFailed
 
 Say = Callable[[str], None]  # takes one sentence for people
+Note = Callable[[ProposerFailed], None]  # hears of each check that fails
 Check = Callable[[], Awaitable[None]]  # raises ProposerFailed when the endpoint does not answer
 
 CHECK_SECONDS = 10.0  # a server that needs longer to list its models will not have an idea in time either; guess
@@ -31,10 +32,11 @@ async def answers(check: Check, name: str) -> None:
 class Availability:
     """Up until something fails; down until a pause is over and something succeeds."""
 
-    def __init__(self, name: str, say: Say, check: Check | None = None) -> None:
+    def __init__(self, name: str, say: Say, check: Check | None = None, note: Note = lambda _: None) -> None:
         self._name = name
         self._say = say
         self._check = check
+        self._note = note
         self._down = False
         self._found_by_check = False
         self._failures = 0  # in a row
@@ -60,6 +62,7 @@ class Availability:
         try:
             await answers(check, self._name)
         except ProposerFailed as failure:
+            self._note(failure)
             self.failed(failure, by_check=True)
         else:
             if self._found_by_check:

@@ -26,7 +26,6 @@ ATTEMPTS = 10  # draws of one arm until one is worth a trial; a space with anyth
 WARM_UP = 12  # experiments of a track, by anybody, before which most turns are random: a naive start is far from good,
 WARM_SHARE = 0.75  # and models need something to learn from. Compared on made-up surfaces, see docs/log.md
 BEHIND = 0.5  # how often an idea takes from a peer that is ahead of us, while one is
-LLM = "llm"  # the arm that is not one of ours: it is asked by Auto, and the same bandit says when
 
 
 class Classic:
@@ -57,16 +56,20 @@ def propose_now(request: Request, arms: Sequence[Arm] = ARMS) -> Proposal:
     )
 
 
-def is_turn_of_llm(request: Request, arms: Sequence[Arm] = ARMS) -> bool:
-    """Whether the next idea is the language model's, when it is one arm more among ours."""
-    return is_turn_of(LLM, request, arms)
+def turn_of_llm(request: Request, ways: Sequence[str], arms: Sequence[Arm] = ARMS) -> str | None:
+    """Which of a language model's arms has the next idea, when they are arms more among ours; None: one of ours."""
+    if request.failed is not None:
+        failed = arm_of(request.failed.proposer)
+        return failed if failed in ways else None
+    if not ways or (arms and _takes_from_peer(request)):
+        return None
+    first = _order(request, [*(arm.name for arm in arms), *ways])[0]
+    return first if first in ways else None
 
 
 def is_turn_of(name: str, request: Request, arms: Sequence[Arm] = ARMS) -> bool:
     """The same for any arm that is asked elsewhere. What failed is repaired by whoever had the idea."""
-    if request.failed is not None:
-        return arm_of(request.failed.proposer) == name
-    return not _takes_from_peer(request) and _order(request, [*(arm.name for arm in arms), name])[0] == name
+    return turn_of_llm(request, (name,), arms) == name
 
 
 @dataclass(frozen=True)

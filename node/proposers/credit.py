@@ -17,6 +17,7 @@ from swarm.finding import Finding
 from swarm.ledger import Entry
 from swarm.words import Decision, Outcome, PeerId
 
+LLM_ARMS = ("llm:config", "llm:code")  # one model, two ways to be asked, and each earns its own turns
 SIMPLER_WORTH = 1.0  # standard deviations; the handicap that the acceptance rule gives a simpler candidate
 HALF_GAIN = (
     4.0  # standard deviations that earn half a point: one lucky leap does not decide for a hundred trials; guess
@@ -48,10 +49,15 @@ class Evidence:
 
 
 def arm_of(proposer: str) -> str | None:
-    """'classic/tpe' → 'tpe', 'llm:some-model' → 'llm', 'classic' (older) → 'classic'; None: baseline."""
+    """'classic/tpe' → 'tpe', 'llm:code/some-model' → 'llm:code'; None: baseline.
+
+    Older ones: 'llm:some-model' → 'llm', 'classic' → 'classic'.
+    """
     if proposer == "baseline":
         return None
     kind, _, arm = proposer.partition("/")
+    if kind in LLM_ARMS and arm:
+        return kind
     return arm if kind == "classic" and arm else proposer.partition(":")[0]
 
 

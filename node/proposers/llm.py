@@ -1,24 +1,25 @@
-"""The proposer that asks a language model, at any endpoint that speaks OpenAI's chat completions.
+"""A language model at an endpoint that speaks OpenAI's chat completions: messages in, text and what it took out.
 
-Owns the connection, one repair round and the count of tokens. The only file that imports openai. What is asked is
-prompt.py's, how answers are read is answer.py's, when it is asked and for how long is the caller's. The key is never
-shown, and nothing a server says enters an error's sentence: some repeat the key, and all may say anything.
+Owns the connection and how its failures are named. The only file that imports openai. What is asked is prompt.py's, how
+answers are read is answer.py's, what it costs is spending.py's, when it is asked and for how long is the caller's. The
+key is never shown, and nothing a server says enters an error's sentence: some repeat the key, and all may say anything.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import openai
+import trio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from node.proposers.answer import Answer, AnswerRefused, read_answer
-from node.proposers.edits import EditRefused, apply_edits, check_source
-from node.proposers.port import Failure, ProposerFailed, Request, build_proposal, is_new
-from node.proposers.prompt import Message, build_messages
-from swarm.finding import Proposal
-from swarm.words import Operator, SwarmError
+from node.proposers.port import Failure, ProposerFailed
+from node.proposers.prompt import Message
+from node.proposers.spending import Spending, Usage
+from node.proposers.tokens import count_tokens
+from swarm.words import SwarmError
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-4o-mini"  # cheap, and most compatible servers with a single model ignore the name
 NO_KEY = "none"  # local servers ask for no key, the SDK insists on one
-SDK_RETRIES = 1  # one hiccup is forgiven; a longer outage is auto.py's affair
-MAX_PROPOSER_CHARS = 64  # Proposal.proposer
+RETRY_SECONDS = 0.5  # guess
+MAX_NAME_CHARS = 50  # Proposal.proposer has 64, with the arm before it
+# What breaks while an answer is read is an error of the HTTP library that openai was made with, httpx or its successor.
+_HTTP = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
+HTTPError = cast("type[Exception]", sys.modules[_HTTP].HTTPError)
+MAX_ANSWER_BYTES = 2 << 20  # of a whole completion; an answer worth reading is smaller than 256 KB
 
 
 @dataclass(frozen=True)
@@ -87,122 +92,131 @@ class _Completion(BaseModel):
     usage: object = None
 
 
+@dataclass(frozen=True)
+class Said:
+    """An answer."""
+
+    text: str
+    usage: Usage
+
+
 class LanguageModel:
-    """One question a proposal, and one more when the answer can be repaired."""
+    """Asks one question at a time. Every question is charged, also one whose answer nobody waited for."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, spending: Spending | None = None) -> None:
         self.endpoint = endpoint
-        self.tokens_used = 0  # prompt and completion, as the server counts them; 0 where it does not
+        self.spending = spending or Spending()
         model = "".join(c if c.isascii() and (c.isalnum() or c in "._:/-") else "-" for c in endpoint.model.lower())
-        self.name = f"llm:{model}"[:MAX_PROPOSER_CHARS]
-
-    async def propose(self, request: Request) -> Proposal:
-        messages = build_messages(request)
-        said = await self._ask(messages)
-        try:
-            return await self._proposal(request, said)
-        except (AnswerRefused, EditRefused) as error:
-            problem = str(error)
-        repair = f"That answer cannot be used: {problem}. Answer again with one corrected JSON object and nothing else."
-        said = await self._ask([*messages, Message("assistant", said[:8_000]), Message("user", repair)])
-        try:
-            return await self._proposal(request, said)
-        except (AnswerRefused, EditRefused) as error:
-            raise ProposerFailed(
-                Failure.UNUSABLE, f"{self._who} answered twice without a usable proposal: {_brief(error)}"
-            ) from None
+        self.plain_name = model[:MAX_NAME_CHARS] or "-"
+        self.name = f"llm:{self.plain_name}"
 
     async def check(self) -> None:
         """Raises ProposerFailed unless the endpoint answers; costs no tokens. One without a list of models does."""
         try:
-            async with self._client(retries=0) as client:
+            async with self._client() as client:
                 await client.models.with_raw_response.list()
         except openai.APIStatusError as error:
             if error.status_code in (401, 403, 429) or error.status_code >= 500:
                 raise self._refusal(error) from None
-        except openai.OpenAIError:
-            raise self._unreachable() from None
+        except (openai.OpenAIError, HTTPError):
+            raise self.unreachable() from None
+
+    async def ask(self, messages: Sequence[Message], by: str) -> Said:
+        """One completion. Raises ProposerFailed with the reason, whatever a server sends. `by`: who asks."""
+        async with self.spending.turn:
+            if (reached := self.spending.reached()) is not None:
+                raise ProposerFailed(Failure.CAPPED, reached)
+            return await self._charged(messages, by)
+
+    async def _charged(self, messages: Sequence[Message], by: str) -> Said:
+        asked = sum(count_tokens(message.content) for message in messages)
+        try:
+            completion = self._completion(await self._answer(messages))
+        except (trio.Cancelled, ProposerFailed) as error:
+            worked = isinstance(error, trio.Cancelled) or error.reason is Failure.UNUSABLE
+            if worked:  # it may have thought for a minute, and will want to be paid for it
+                self.spending.charge(self.endpoint.model, by, asked, 0)
+            raise
+        text = completion.choices[0].message.content or ""
+        counted = _counted(completion.usage) or (asked, count_tokens(text))
+        return Said(text, self.spending.charge(self.endpoint.model, by, *counted))
 
     @property
-    def _who(self) -> str:
+    def who(self) -> str:
         return f"the language model at {self.endpoint.host}"
 
-    async def _proposal(self, request: Request, said: str) -> Proposal:
-        answer = read_answer(said, request.brief.space, request.parent_config)
-        source = apply_edits(request.parent_source, answer.edits) if answer.edits else None
-        config = {**request.parent_config, **answer.changes}
-        if not is_new(request, config, source):
-            raise AnswerRefused("this was tried already, or changes nothing; propose something else")
-        if source is not None:
-            await check_source(source)
-        return self._built(request, answer, source)
-
-    def _built(self, request: Request, answer: Answer, source: str | None) -> Proposal:
-        title = answer.title
-        if source is not None and not title.strip():
-            title = "change of train.py"
-        return build_proposal(
-            request,
-            proposer=self.name,
-            operator=Operator.IMPROVE,
-            config={**request.parent_config, **answer.changes},
-            source=source,
-            title=title,
-            rationale=answer.rationale,
-        )
-
-    async def _ask(self, messages: list[Message]) -> str:
-        """One completion's text. Raises ProposerFailed with the reason, whatever a server sends."""
-        asked = cast("list[ChatCompletionMessageParam]", [{"role": m.role, "content": m.content} for m in messages])
+    async def _answer(self, messages: Sequence[Message]) -> bytes:
+        """One hiccup is forgiven; a longer outage, and a limited rate, are availability.py's affair."""
         try:
-            async with self._client(SDK_RETRIES) as client:
-                raw = await client.chat.completions.with_raw_response.create(model=self.endpoint.model, messages=asked)
-                body = raw.http_response.content
+            return await self._answer_once(messages)
+        except ProposerFailed as failure:
+            if failure.reason not in (Failure.UNREACHABLE, Failure.SERVER_ERROR):
+                raise
+        await trio.sleep(RETRY_SECONDS)
+        return await self._answer_once(messages)
+
+    async def _answer_once(self, messages: Sequence[Message]) -> bytes:
+        asked = cast("list[ChatCompletionMessageParam]", [{"role": m.role, "content": m.content} for m in messages])
+        body = bytearray()
+        try:
+            async with (
+                self._client() as client,
+                client.chat.completions.with_streaming_response.create(
+                    model=self.endpoint.model, messages=asked
+                ) as response,
+            ):
+                async for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise ProposerFailed(
+                            Failure.UNUSABLE, f"{self.who} answers with more than {MAX_ANSWER_BYTES} bytes"
+                        ) from None
         except openai.APIStatusError as error:
             raise self._refusal(error) from None
-        except openai.OpenAIError:
-            raise self._unreachable() from None
-        try:
-            completion = _Completion.model_validate_json(body)
-        except ValidationError:
-            raise ProposerFailed(Failure.UNUSABLE, f"{self._who} does not answer with a chat completion") from None
-        self.tokens_used += _total_tokens(completion.usage)
-        return completion.choices[0].message.content or ""
+        except (openai.OpenAIError, HTTPError):
+            raise self.unreachable() from None
+        return bytes(body)
 
-    def _client(self, retries: int) -> openai.AsyncOpenAI:
+    def _completion(self, body: bytes) -> _Completion:
+        try:
+            return _Completion.model_validate_json(body)
+        except ValidationError:
+            raise ProposerFailed(Failure.UNUSABLE, f"{self.who} does not answer with a chat completion") from None
+
+    def _client(self) -> openai.AsyncOpenAI:
         """One a question: they are minutes apart, and an open one would need an owner that closes it."""
         endpoint = self.endpoint
         return openai.AsyncOpenAI(
-            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=retries, timeout=None
+            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0, timeout=None
         )  # a timeout is the caller's cancel scope
 
-    def _unreachable(self) -> ProposerFailed:
-        sentence = f"{self._who} cannot be reached; start it, or check OPENAI_BASE_URL (swarm doctor tries it)"
+    def unreachable(self) -> ProposerFailed:
+        sentence = f"{self.who} cannot be reached; start it, or check OPENAI_BASE_URL (swarm doctor tries it)"
         return ProposerFailed(Failure.UNREACHABLE, sentence)
 
     def _refusal(self, error: openai.APIStatusError) -> ProposerFailed:
         status = error.status_code
         if status == 429:
             wait = _seconds(error.response.headers.get("retry-after"))
-            return ProposerFailed(Failure.RATE_LIMITED, f"{self._who} limits our rate (429)", wait)
+            return ProposerFailed(Failure.RATE_LIMITED, f"{self.who} limits our rate (429)", wait)
         if status >= 500:
-            return ProposerFailed(Failure.SERVER_ERROR, f"{self._who} reports an error of its own ({status})")
+            return ProposerFailed(Failure.SERVER_ERROR, f"{self.who} reports an error of its own ({status})")
         if status in (401, 403):
-            return ProposerFailed(Failure.REFUSED, f"{self._who} refuses the key ({status}); check OPENAI_API_KEY")
+            return ProposerFailed(Failure.REFUSED, f"{self.who} refuses the key ({status}); check OPENAI_API_KEY")
         return ProposerFailed(
-            Failure.REFUSED, f"{self._who} refuses the question ({status}); check OPENAI_BASE_URL and --model"
+            Failure.REFUSED, f"{self.who} refuses the question ({status}); check OPENAI_BASE_URL and --model"
         )
 
 
-def _total_tokens(usage: object) -> int:
-    total = cast("dict[str, object]", usage).get("total_tokens") if isinstance(usage, dict) else None
-    return total if isinstance(total, int) and 0 <= total < 10**9 else 0
+def _counted(usage: object) -> tuple[int, int] | None:
+    """Prompt and completion, as the server counts them; None where it does not."""
+    table = cast("dict[str, object]", usage) if isinstance(usage, dict) else {}
+    counts = [table.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    if not all(isinstance(n, int) and 0 <= n < 10**9 for n in counts):
+        return None
+    tokens_in, tokens_out = cast("list[int]", counts)
+    return (tokens_in, tokens_out) if tokens_in else None
 
 
 def _seconds(header: str | None) -> float | None:
     return float(header) if header is not None and header.isascii() and header.isdigit() and len(header) < 7 else None
-
-
-def _brief(error: SwarmError) -> str:
-    """The kind of a refusal without what the model wrote, which may be anything."""
-    return "its edits of train.py do not hold" if isinstance(error, EditRefused) else "not the JSON object asked for"

@@ -48,6 +48,7 @@ class Request:
     # ^ of peers' findings on this track; one that is not there is claimed
     steering: Steering = field(default_factory=Steering)  # what the node's owner fixes and rules out
     claimed: frozenset[str] = frozenset()  # lease keys of what others work on now
+    code_may_change: bool = True  # something here can hold a script that nobody has read
     failure: str | None = None  # why `failed` did not run: text of a smoke run's end, data, several lines
     failed: Proposal | None = None  # the previous version of this idea; whoever made it has one chance to repair it
 
@@ -111,6 +112,7 @@ class Failure(StrEnum):
     RATE_LIMITED = "rate_limited"  # 429
     SERVER_ERROR = "server_error"  # 5xx
     TIMED_OUT = "timed_out"
+    CAPPED = "capped"  # what may be spent is spent
     UNUSABLE = "unusable"  # an answer, but no proposal in it, repair round included
 
 

@@ -3,6 +3,7 @@
 Owns the key names. They are promised in docs/cli.md: keys may be added, never renamed.
 """
 
+from node.proposers.spending import Usage
 from node.text import clean
 from swarm.ledger import Entry
 from swarm.trial import Trial
@@ -10,7 +11,12 @@ from swarm.words import BriefId, Standing
 
 
 def finding_json(
-    entry: Entry, standing: Standing, commit: str | None, topic: str, brief_id: BriefId
+    entry: Entry,
+    standing: Standing,
+    commit: str | None,
+    topic: str,
+    brief_id: BriefId,
+    model_usage: Usage | None = None,
 ) -> dict[str, object]:
     """`commit` is None inside the commit itself: nothing can contain its own hash."""
     finding, proposal, trial = entry.finding, entry.finding.proposal, entry.finding.trials[0]
@@ -51,6 +57,7 @@ def finding_json(
         "parameters": trial.parameters,
         "peak_memory_bytes": trial.peak_memory_bytes,
         "reason": clean(finding.reason, 400),
+        "model_usage": None if model_usage is None else model_usage.as_json(),
         "topic": topic,
         "brief_id": brief_id,
     }

@@ -9,8 +9,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from node.proposers.spending import Usage
 from node.report.branch_page import branch_page
 from node.report.finding_json import finding_json
+from node.report.notes_page import notes_page
 from node.report.patch import config_text, text_diff
 from node.report.pictures import RunPoint, curve_png, progress_png
 from node.report.run_page import run_page
@@ -53,6 +55,7 @@ class RunMaterial:
     log: str = ""
     program: str = ""  # what the node's owner wants researched; empty: the brief's goal
     steering: str = ""  # what is pinned and banned, as a file; empty: no file
+    model_usage: Usage | None = None  # what a language model took for it
     standing: Standing = Standing.CLAIMED
 
     @property
@@ -98,7 +101,8 @@ def commit_trailers(material: RunMaterial) -> dict[str, str]:
 def _run_folder_files(material: RunMaterial) -> dict[str, bytes]:
     finding = material.entry.finding
     topic, curve = material.brief.name, material.full_curve
-    fact_sheet = finding_json(material.entry, material.standing, None, topic, material.brief_id)
+    usage = material.model_usage
+    fact_sheet = finding_json(material.entry, material.standing, None, topic, material.brief_id, usage)
     title = f"run {finding.number}: {clean(finding.proposal.title, 70)}"
     files = {
         "config.json": config_text(finding.proposal.config).encode(),
@@ -128,6 +132,7 @@ def _branch_files(material: RunMaterial) -> dict[str, bytes]:
     return steering | {
         "README.md": branch_page(material.entry, runs, best, material.commits, brief).encode(),
         "program.md": clean(material.program or brief.goal, 16_000, lines=True).encode() + b"\n",
+        "NOTES.md": notes_page(runs).encode(),
         "results.tsv": _results_tsv(runs, material.commits).encode(),
         "progress.png": progress_png(points, title),
         "train.py": source.encode(),

@@ -163,6 +163,15 @@ class Results:
         except GitFailed as failure:
             raise ResultsError(f"no file {path} in commit {revision} of {self.path}: {failure.line}") from None
 
+    async def read_latest(self, path: str) -> str:
+        """Text of a file as the branch has it now; empty without one."""
+        if await self.head() is None:
+            return ""
+        try:
+            return (await self.read(path, self.branch)).decode(errors="replace")
+        except ResultsError:
+            return ""
+
     async def diff(self, revision_a: str, revision_b: str, paths: Sequence[str] = ()) -> str:
         """Unified diff of two commits, of `paths` only if given, fit for a screen."""
         plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames")
