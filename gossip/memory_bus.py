@@ -245,7 +245,7 @@ class MemoryBus:
         return len(whole)
 
     async def join(self, peer: str, names: Sequence[str], local: trio.abc.HalfCloseableStream, limits: Limits) -> int:
-        await self._travel()
+        await self._travel(peer)
         server = self._network.running(peer)
         if server is None or peer not in self.connected():
             raise PeerUnreachable(f"peer {peer} is not connected")

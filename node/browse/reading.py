@@ -16,6 +16,7 @@ from node.home import Home
 from node.journal import Journal
 from node.network_file import read_network
 from node.notebook import entry_of
+from node.proposers.spending import read_spending
 from node.sealed import SealedScore
 from node.topic_journal import TopicJournal
 from swarm.ledger import Entry
@@ -107,7 +108,8 @@ class Reading:
             kept.catalogue.rows()  # now, while nobody expects a page in no time
         sealed: list[SealedScore] = journal.sealed_scores(brief_id)
         ledger = kept.catalogue.ledger
-        archive = views.Archive(self._home, state, me, brief_id, brief, ledger, journal.commits(), sealed, records)
+        commits, spending = journal.commits(), read_spending(self._home.spending)
+        archive = views.Archive(self._home, state, me, brief_id, brief, ledger, commits, sealed, records, spending)
         return Sight(
             home=self._home,
             catalogue=kept.catalogue,

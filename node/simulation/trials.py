@@ -13,6 +13,7 @@ import trio
 from gossip.envelope import Record
 from node.events import Events
 from node.notebook import Notebook
+from node.proposers.spending import Usage
 from node.recording import Recorder
 from node.research import SHARED_POINTS
 from node.results.repository import Results
@@ -44,6 +45,10 @@ class SimulatedTrainer:
 
     async def run(self) -> None:
         await trio.sleep_forever()
+
+    async def smoke(self, job: Job) -> str:  # noqa: ARG002 - no landscape knows of code
+        await trio.lowlevel.checkpoint()
+        return ""
 
     async def train(self, job: Job, watcher: Watcher) -> TrialReport:
         outcome, bpb = self._landscape.draw(job.config, job.seed, self._speed)
@@ -88,7 +93,7 @@ class SimulatedRecorder(Recorder):
     def __init__(self, notebook: Notebook, room: Room, events: Events) -> None:
         super().__init__(notebook, cast("Results", None), room, events)  # nothing below asks it anything
 
-    async def _commit(self, sealed: Record, reports: Sequence[TrialReport]) -> str:  # noqa: ARG002 - nothing is drawn
+    async def _commit(self, sealed: Record, reports: Sequence[TrialReport], usage: Usage | None) -> str:  # noqa: ARG002 - nothing is drawn
         await trio.sleep(COMMIT_SECONDS)
         return hashlib.sha1(sealed.frame, usedforsecurity=False).hexdigest()
 
