@@ -22,9 +22,8 @@ from node.branches.quotas import DEFAULT_QUOTA_MB
 from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
 from node.branches.service import Branches
 from node.branches.serving import Serving
-from node.browse.address import BrowseError, PageAddress, remembered_port
-from node.browse.server import PageServer
-from node.browse.token_file import page_token
+from node.browse.address import PageAddress
+from node.browse.server import PageServer, open_page
 from node.claims import Claims
 from node.clock import wall_clock
 from node.events import Events, ModelAsked, NodeStarted, Preparing, Stopped
@@ -247,12 +246,12 @@ class Node:
         try:
             async with trio.open_nursery() as nursery:
                 metrics = await self._serve_metrics(nursery)
-                page = self._serve_page(nursery)
+                page = open_page(self._launch.home, self._launch.page, self._events)
+                if page is not None:
+                    nursery.start_soon(page.run)
                 await self._results.prepare()
                 recovered = await recover(self._notebook, self._results, self._events)
                 self._events.emit(self._introduction(page))
-                if page is not None and page.url_with_token != page.url:
-                    self._events.notice("the page asks for its token: swarm browse prints an address that has it")
                 if metrics:
                     self._events.notice(f"metrics at http://{metrics}/metrics")
                 if recovered:
@@ -283,20 +282,6 @@ class Node:
             return None
         port = await nursery.start(MetricsServer(wanted, self._metrics).run)
         return replace(wanted, port=port)
-
-    def _serve_page(self, nursery: trio.Nursery) -> PageServer | None:
-        """Whatever keeps the page from being served is said once, and costs nothing else."""
-        wanted, home = self._launch.page, self._launch.home
-        if wanted is None:
-            return None
-        try:
-            remembered = remembered_port(home.read_state().get("dashboard"))
-            server = PageServer(home, wanted, page_token(home, wanted), remembered)
-        except BrowseError as error:
-            self._events.notice(str(error), warning=True)
-            return None
-        nursery.start_soon(server.run)
-        return server
 
     def _metrics(self) -> tuple[str, bytes]:
         from node.metrics import CONTENT_TYPE, exposition  # 60 ms to import

@@ -17,6 +17,7 @@ def ask(url: str) -> bytes:
 
 def test_a_node_serves_what_it_finds_and_stops_while_somebody_listens(tmp_path):
     topic = write_topic(tmp_path / "topic")
+    topic.write_text(topic.read_text() + "noise_trials = 1\n")  # the baseline is run once
     with NodeProcess("launch", "--topic", str(topic), "--proposer", "random", home=tmp_path / "home") as node:
         page = node.wait_for("node_started")["dashboard"]
         assert page.startswith("http://127.0.0.1:")

@@ -12,7 +12,9 @@ from typing import Any
 
 import trio
 
-from node.browse.address import PageAddress, listen, port_of
+from node.browse.address import BrowseError, PageAddress, listen, port_of, remembered_port
+from node.browse.token_file import page_token
+from node.events import Events
 from node.home import Home
 
 MAX_CONNECTIONS = 64  # at one time; the next are closed unheard
@@ -135,3 +137,18 @@ class BoundedStream:
 
 
 Serve = Callable[[BoundedStream], Awaitable[None]]
+
+
+def open_page(home: Home, address: PageAddress | None, events: Events) -> PageServer | None:
+    """The page of a node, if one is wanted. What keeps it from being served is said once, and costs nothing else."""
+    if address is None:
+        return None
+    try:
+        token, remembered = page_token(home, address), remembered_port(home.read_state().get("dashboard"))
+        server = PageServer(home, address, token, remembered)
+    except BrowseError as error:
+        events.notice(str(error), warning=True)
+        return None
+    if token is not None:
+        events.notice("the page asks for its token: swarm browse prints an address that has it")
+    return server
