@@ -6,41 +6,33 @@ Owns the root nursery and the order of starting and stopping. Every part is made
 import math
 import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import trio
 
-from gossip.addresses import parse_address, parse_dialable
 from gossip.blobs import OfferedBlobs
 from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
-from gossip.ticket import Ticket
-from node.branches.following import Mode
-from node.branches.quotas import DEFAULT_QUOTA_MB
 from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
 from node.branches.service import Branches
 from node.branches.serving import Serving
-from node.browse.address import PageAddress
 from node.browse.server import PageServer, open_page
 from node.claims import Claims
 from node.clock import wall_clock
-from node.events import Events, ModelAsked, NodeStarted, Preparing, Stopped
-from node.home import Home, HomeError
+from node.events import Events, NodeStarted, Preparing, Stopped
+from node.home import HomeError
 from node.hypothesis import Hypotheses, unmoved
-from node.ideas import agent_of, check_branch, with_peer_code
+from node.ideas import check_branch, with_peer_code
 from node.journal import Journal
+from node.launching import Launch, UsageError, proposer_of, settings_of, swarm_key_of
 from node.metrics_server import MetricsAddress, MetricsServer
 from node.names import friendly_name
 from node.network import Network, NetworkSettings, ticket_peers
 from node.notebook import Notebook
-from node.peer_lists import load_peer_lists
-from node.private import PrivacyConflict, check_private_option, swarm_key
-from node.proposers.auto import DIRECTION_FILE, Auto, Kind, ModelOptions, make_proposer
+from node.proposers.auto import DIRECTION_FILE, Auto
 from node.proposers.classic import Classic
 from node.proposers.port import Proposer
-from node.proposers.spending import NO_CAPS, Caps, Usage
 from node.recording import Recorder, recover
 from node.replays.alone import expected_failure
 from node.replays.replayer import Replayer
@@ -65,50 +57,11 @@ from swarm.finding import Track
 from swarm.words import BriefId, SwarmError, short
 
 
-class UsageError(SwarmError):
-    """What was asked for cannot be; the command line exits with 2."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What a person asked for."""
-
-    topic: str | None  # None: what the ticket is for
-    home: Home
-    ticket: Ticket | None = None
-    budget_s: float | None = None
-    max_experiments: int | None = None
-    until: float | None = None  # seconds since the epoch
-    name: str | None = None
-    listen: tuple[str, ...] = ()
-    bootstrap: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-    mdns: bool = True
-    proposer: Kind = "auto"
-    model: str | None = None
-    agent_command: str | None = None
-    remote: str | None = None
-    branches: Mode = "full"  # what is fetched of peers' branches by itself
-    fetch_quota_mb: int = DEFAULT_QUOTA_MB
-    train: bool = True
-    unsafe: bool = False
-    early_stop: bool = True
-    peer_code: bool | None = None  # whether peers' changes of train.py are tried; None: where that is safe enough
-    ticket_file: Path | None = None
-    private: bool = False
-    metrics: MetricsAddress | None = None  # where to serve them
-    page: PageAddress | None = None  # where to serve the page to browse
-    director_model: str | None = None
-    director_every: int = 20
-    caps: Caps = NO_CAPS  # of what a language model may take
-
-
 async def run_node(launch: Launch, screen: Screen) -> None:
     """Run until there is a reason to stop. Raises SwarmError or GossipError for expected failures."""
     events = Events()
     events.listen(screen.show)
-    settings, proposer = _settings(launch), _proposer(launch, events)
+    settings, proposer = settings_of(launch), proposer_of(launch, events)
     launch.home.create()
     if problem := Room(launch.home.path, events).lacking():
         raise HomeError(f"{problem}: make room, or choose another --home")
@@ -131,9 +84,9 @@ async def _work(launch: Launch, events: Events, settings: NetworkSettings, propo
     if launch.peer_code and launch.train and confinement.backend is Backend.NONE:
         raise UsageError("--peer-code needs a sandbox, and none works here: `swarm doctor` says how to get one")
     if launch.ticket is not None:  # a conflict is said before anything is fetched with the ticket
-        _swarm_key(launch, BriefId(launch.ticket.brief))
+        swarm_key_of(launch, BriefId(launch.ticket.brief))
     topic = await _load_topic(launch, events, identity, confinement, settings)
-    settings = replace(settings, swarm_key=_swarm_key(launch, topic.brief_id))
+    settings = replace(settings, swarm_key=swarm_key_of(launch, topic.brief_id))
     budget_s = launch.budget_s or default_budget_seconds(hardware, topic.brief.budgets)
     track = Track(hardware_class=hardware.hardware_class, budget_seconds=budget_s)
     launch.home.save_brief(topic.brief_id, topic.brief_bytes)
@@ -350,52 +303,6 @@ class Node:
             )
         )
         self._state.write()
-
-
-def _swarm_key(launch: Launch, brief: BriefId) -> bytes | None:
-    try:
-        return swarm_key(launch.home, brief, asked=launch.private, ticket=launch.ticket)
-    except PrivacyConflict as error:
-        raise UsageError(str(error)) from None
-
-
-def _settings(launch: Launch) -> NetworkSettings:
-    """Checked here, before anything starts: an address nobody can dial is a usage error."""
-    for option, addresses, parse in (
-        ("--listen", launch.listen, parse_address),
-        ("--bootstrap", launch.bootstrap, parse_dialable),
-    ):
-        for address in addresses:
-            try:
-                parse(address)
-            except GossipError as error:
-                raise UsageError(f"{option}: {error}") from None
-    try:
-        check_private_option(launch.private, launch.ticket)
-    except PrivacyConflict as error:
-        raise UsageError(str(error)) from None
-    joined = launch.ticket.addresses if launch.ticket else ()
-    return NetworkSettings(
-        listen=launch.listen,
-        bootstrap=(*joined, *launch.bootstrap),
-        mdns=launch.mdns,
-        ticket_file=launch.ticket_file,
-        lists=load_peer_lists(launch.home.path, launch.allow, launch.deny),
-    )
-
-
-def _proposer(launch: Launch, events: Events) -> Proposer:
-    def told(by: str, outcome: str, usage: Usage) -> None:
-        events.emit(ModelAsked(by=by, outcome=outcome, **usage.as_json()))
-
-    options = ModelOptions(launch.director_model, launch.director_every, launch.caps, launch.home.path)
-    try:
-        agent = agent_of(launch.agent_command, launch.peer_code, launch.home, events)
-        return make_proposer(
-            launch.proposer, launch.model, os.environ, lambda text: events.notice(text), options, told, agent
-        )
-    except SwarmError as error:
-        raise UsageError(str(error)) from None
 
 
 async def _stop_on_signal(scope: trio.CancelScope, events: Events, screen: Screen) -> None:

@@ -12,12 +12,12 @@ from small_home import furnish
 from small_lab import BRIEF_ID
 
 from gossip.identity import load_or_create
-from node.app import UsageError
 from node.browse.address import BrowseError, PageAddress, parse_page_address
 from node.browse.gate import Admission
 from node.browse.token_file import FILE_NAME, page_token
 from node.cli.launch import check_page_address
 from node.home import Home
+from node.launching import UsageError
 
 TOKEN = "t" * 43
 PATHS = ["/", "/runs", "/runs/1", "/lineage", "/nodes", "/topic", "/compare", "/now", "/metrics", "/index.json"]

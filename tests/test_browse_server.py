@@ -49,7 +49,7 @@ async def test_the_port_of_the_last_time_is_taken_again():
 
 async def test_nothing_is_imported_before_somebody_comes(tmp_path):
     code = (
-        "import sys, trio; from pathlib import Path; from node.app import PageServer; from node.home import Home\n"
+        "import sys, trio; from pathlib import Path; from node.browse.server import PageServer; from node.home import Home\n"
         "from node.browse.address import PageAddress\n"
         f"s = PageServer(Home(Path({str(tmp_path)!r})), PageAddress(port=0), None)\n"
         "async def main():\n"

@@ -8,7 +8,6 @@ import sys
 import click
 
 from gossip.refusal import GossipError
-from node.app import UsageError
 from node.cli.bench import bench
 from node.cli.browse import browse
 from node.cli.exchange import export
@@ -25,6 +24,7 @@ from node.cli.steer import steer
 from node.cli.topic import topic
 from node.cli.trouble import doctor
 from node.home import NoHome
+from node.launching import UsageError
 from node.simulation.scenario import ScenarioError
 from node.topics.topic_file import TopicError
 from swarm.words import SwarmError

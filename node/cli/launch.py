@@ -11,12 +11,13 @@ import click
 import trio
 
 from gossip.ticket import Ticket, TicketError, decode_ticket
-from node.app import Launch, UsageError, run_node
+from node.app import run_node
 from node.branches.following import MODES, Mode
 from node.branches.quotas import DEFAULT_QUOTA_MB
 from node.browse.address import PageAddress
 from node.cli.options import PageAddressType, PeerType, home_option
 from node.home import Home
+from node.launching import Launch, UsageError
 from node.metrics_server import MetricsAddress
 from node.proposers.auto import KINDS, Kind
 from node.proposers.spending import Caps
