@@ -25,7 +25,6 @@ from gossip.branches import PROTOCOL as GIT_PROTOCOL
 from gossip.branches import BranchSource, NoBranches
 from gossip.bus import (
     CLAIMS,
-    BusFactory,
     BusFailed,
     Deliver,
     Keep,
@@ -359,39 +358,6 @@ class Libp2pBus:
         if self._host is None:
             raise BusFailed("networking is not running")
         return swarm_of(self._host)
-
-
-def libp2p_bus_factory(
-    identity: Identity,
-    topic: str,
-    listen: Sequence[str],
-    *,
-    wall_clock: Callable[[], float],
-    blobs: BlobSource | None = None,
-    swarm_key: bytes | None = None,
-    admits: Callable[[str], bool] = lambda _peer: True,
-) -> BusFactory:
-    """Buses one after another. A later one listens where the first did, also if the system chose the port."""
-    last: Libp2pBus | None = None
-
-    def make(deliver: Deliver, serve: Serve) -> Libp2pBus:
-        nonlocal last
-        where = (last.listening if last is not None else ()) or tuple(listen)
-        last = Libp2pBus(
-            identity,
-            topic,
-            where,
-            deliver,
-            serve,
-            wall_clock=wall_clock,
-            blobs=blobs,
-            swarm_key=swarm_key,
-            admits=admits,
-            traffic=None if last is None else last.traffic,
-        )
-        return last
-
-    return make
 
 
 def _why_not(error: BaseException) -> str:

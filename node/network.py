@@ -33,7 +33,6 @@ from gossip.refusal import Refusal, RefusalReason
 from gossip.reputation import Reputation
 from gossip.service import GossipService
 from gossip.ticket import MAX_ADDRESSES, Ticket, encode_ticket
-from gossip.traffic import Traffic
 from node.claims import Claims
 from node.clock import wall_clock
 from node.events import Events, Listening, PeersChanged
@@ -328,25 +327,25 @@ def bus_factory(
     admits: Callable[[str], bool] = lambda _peer: True,
     branches: BranchSource | None = None,
 ) -> BusFactory:
-    """Buses over libp2p. They count their traffic on, one after the other."""
-    traffic = Traffic()
+    """gossip's, imported when the first bus is wanted: half a second."""
+    factory: BusFactory | None = None
 
     def make(deliver: Deliver, serve: Serve) -> Bus:
-        from gossip.libp2p_bus import Libp2pBus  # half a second to import
+        nonlocal factory
+        if factory is None:
+            from gossip.libp2p_factory import libp2p_bus_factory
 
-        return Libp2pBus(
-            identity,
-            topic,
-            listen,
-            deliver,
-            serve,
-            wall_clock=wall_clock,
-            blobs=blobs,
-            branches=branches,
-            swarm_key=swarm_key,
-            admits=admits,
-            traffic=traffic,
-        )
+            factory = libp2p_bus_factory(
+                identity,
+                topic,
+                listen,
+                wall_clock=wall_clock,
+                blobs=blobs,
+                branches=branches,
+                swarm_key=swarm_key,
+                admits=admits,
+            )
+        return factory(deliver, serve)
 
     return make
 

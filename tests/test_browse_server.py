@@ -49,8 +49,8 @@ async def test_the_port_of_the_last_time_is_taken_again():
 
 async def test_nothing_is_imported_before_somebody_comes(tmp_path):
     code = (
-        "import sys, trio; from pathlib import Path; from node.browse.server import PageServer; from node.home import Home\n"
-        "from node.browse.address import PageAddress\n"
+        "import sys, trio; from pathlib import Path; from node.home import Home\n"
+        "from node.browse.address import PageAddress; from node.browse.server import PageServer\n"
         f"s = PageServer(Home(Path({str(tmp_path)!r})), PageAddress(port=0), None)\n"
         "async def main():\n"
         "    with trio.move_on_after(0.2): await s.run()\n"

@@ -19,7 +19,8 @@ from gossip.bus import BusFailed, ListenError
 from gossip.catchup import PROTOCOL
 from gossip.events import BootstrapUnreachable, CaughtUp, PeerSpeaksAnotherVersion
 from gossip.identity import Identity
-from gossip.libp2p_bus import Libp2pBus, libp2p_bus_factory
+from gossip.libp2p_bus import Libp2pBus
+from gossip.libp2p_factory import libp2p_bus_factory
 from gossip.libp2p_host import build_host, swarm_of
 from gossip.libp2p_tcp import BoundTcp, bind
 from gossip.refusal import Answer

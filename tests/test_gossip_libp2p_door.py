@@ -11,7 +11,8 @@ from libp2p.peer.id import ID
 
 from gossip.catchup import PROTOCOL, Request, encode_request
 from gossip.events import PeerBanned
-from gossip.libp2p_bus import Libp2pBus, libp2p_bus_factory
+from gossip.libp2p_bus import Libp2pBus
+from gossip.libp2p_factory import libp2p_bus_factory
 from gossip.refusal import Answer
 from tests.simworld.gossip_world import BRIEF, TOPIC, Node, identity, until
 

@@ -16,7 +16,8 @@ from noise.connection import NoiseConnection
 
 from gossip.bus import PeerUnreachable
 from gossip.events import BootstrapUnreachable
-from gossip.libp2p_bus import Libp2pBus, libp2p_bus_factory
+from gossip.libp2p_bus import Libp2pBus
+from gossip.libp2p_factory import libp2p_bus_factory
 from gossip.libp2p_private import HANDSHAKE_SECONDS, PrivateStream, WrongSwarm, enter
 from gossip.libp2p_tcp import MAX_AT_THE_WALL
 from gossip.refusal import Answer
