@@ -300,7 +300,7 @@ async def test_failures_are_said_once_counted_each_time_and_others_go_on(tmp_pat
 
 async def test_it_is_one_arm_beside_the_others_and_repairs_its_own(tmp_path):
     agent = AgentCommand(settings(depth=4), tmp_path / "scratch")
-    proposer = make_proposer("auto", None, {}, print, lambda turn, other: arm_with(agent, turn, other))
+    proposer = make_proposer("auto", None, {}, print, agent=lambda turn, other: arm_with(agent, turn, other))
     assert proposer.name == "command"
     history = [entry()]
     turns = [is_turn_of("command", request(history, number=number)) for number in range(2, 102)]
@@ -322,4 +322,4 @@ def test_the_options_fit_together():
     with pytest.raises(SwarmError, match="--proposer command needs --agent-command"):
         make_proposer("command", None, {}, print)
     with pytest.raises(SwarmError, match="goes with --proposer auto or command, not with tpe"):
-        make_proposer("tpe", None, {}, print, lambda turn, other: Classic())
+        make_proposer("tpe", None, {}, print, agent=lambda turn, other: Classic())
