@@ -17,7 +17,7 @@ LONGER = TRACK.model_copy(update={"budget_seconds": 60.0})
 
 @pytest.fixture
 async def told(tmp_path, autojump_clock):
-    """The last request of a short night in which peers were heard: on this track, on a GPU, with a longer budget."""
+    """The first request of a short night in which peers were heard: on this track, on a GPU, with a longer budget."""
     proposer = Scripted([{"learning_rate": 1e-3 + n / 1e5} for n in range(1, 20)])
     world = make_world(tmp_path, proposer, experiments=3)
     alice, bob = PeerLog(ALICE), PeerLog(BOB)
@@ -28,18 +28,18 @@ async def told(tmp_path, autojump_clock):
     for record in (*alice.records, *bob.records):
         assert world.notebook.receive(record) is None
     await research(world.lab, world.trainer)
-    yield proposer.requests[-1], world.notebook
+    yield proposer.requests[0], world.notebook
     world.close()
 
 
-async def test_only_this_track_is_history_and_other_tracks_are_apart(told):
+async def test_only_this_track_is_history_and_other_tracks_are_apart(told, autojump_clock):
     request, notebook = told
     assert {entry.finding.track for entry in request.history} == {TRACK}
     assert {entry.finding.track for entry in request.other_tracks} == {GPU, LONGER}
     assert notebook.me in {entry.author for entry in request.history}
 
 
-async def test_a_peers_number_is_believed_as_it_stands_when_somebody_else_has_measured_it(told):
+async def test_a_peers_number_is_believed_as_it_stands_when_somebody_else_has_measured_it(told, autojump_clock):
     request, _ = told
     seen = {(one.entry.author, one.entry.finding.proposal.config["width"]): one for one in observations(request)}
     confirmed, claimed = seen[ALICE.peer_id, 101], seen[BOB.peer_id, 77]
@@ -50,7 +50,7 @@ async def test_a_peers_number_is_believed_as_it_stands_when_somebody_else_has_me
     assert not {102, 103} & {width for _, width in seen}, "a number of another track is never an observation"
 
 
-async def test_a_finding_of_another_track_never_leads_however_good_its_number(told):
+async def test_a_finding_of_another_track_never_leads_however_good_its_number(told, autojump_clock):
     request, _ = told
     leading = [source.entry for source in find_sources(request) if source.leads]
     assert leading
