@@ -40,7 +40,7 @@ join: setup
 
 # Two at a time, a file never split: many tests wait for processes of their own. ARGS=... runs what it names, one after another.
 test: setup-dev
-	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
+	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile --no-loadscope-reorder)
 
 test-long: setup-dev
 	$(BIN)/python -m pytest -m long $(ARGS)
