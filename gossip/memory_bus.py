@@ -358,9 +358,10 @@ class MemoryBus:
                 if receiver is not None and peer in self.connected():
                     (receiver.arrive_claim if claim else receiver.arrive)(self.peer_id, frame, digest)
 
-    def arrive_claim(self, forwarder: str, frame: bytes, digest: bytes) -> None:
+    def arrive_claim(self, forwarder: str, frame: bytes, digest: bytes = b"") -> None:
         if self._deliver_claim is None:
             return
+        digest = digest or hashlib.sha256(frame).digest()
         self.note_frame_in(forwarder, frame, claim=True)
         if digest in self.seen:
             return

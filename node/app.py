@@ -164,6 +164,7 @@ class Node:
         self._pusher = Pusher(self._results, launch.remote, events) if launch.remote else None
         room = Room(home.path, events)
         helm = Helm.take(home, topic.brief_id, topic.brief, events)
+        self._state.begin(topic.brief_id)
         ideas = with_peer_code(
             proposer, launch.proposer, launch.peer_code, launch.agent_command, hardware, confinement, events
         )

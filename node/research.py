@@ -143,14 +143,17 @@ def early_stop(lab: Lab, run: Run) -> StopRule | None:
 
 async def smoke(lab: Lab, trainer: Trainer, proposal: Proposal) -> str:
     """Why a proposal is not worth a trial, as far as seconds can tell; empty when nothing speaks against it."""
-    return await trainer.smoke(
-        Job(
-            source=proposal.source if proposal.source is not None else lab.notebook.brief.source,
-            config=dict(proposal.config),
-            seed=0,
-            track=lab.track,
-        )
+    job = Job(
+        source=proposal.source if proposal.source is not None else lab.notebook.brief.source,
+        config=dict(proposal.config),
+        seed=0,
+        track=lab.track,
     )
+    while True:  # as with a trial: a full disk is nobody's idea
+        await lab.room.wait()
+        told = await trainer.smoke(job)
+        if not told or lab.room.lacking() is None:
+            return told
 
 
 def milestone_below(lab: Lab) -> float:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 from node.events import Events, ProposalRefused
 from node.notebook import Notebook
-from node.proposers.credit import arm_of
+from node.proposers.credit import LLM_ARMS, arm_of
 from node.proposers.port import Request
 from node.trials.output import one_line
 from swarm.finding import Proposal
 from swarm.words import Operator, Outcome
 
 Smoke = Callable[[Proposal], Awaitable[str]]  # why it would not get through a trial, empty when nothing speaks against
-REPAIRING = ("llm", "command")  # arms that can read what went wrong; what others bring is dropped
+REPAIRING = (*LLM_ARMS, "llm", "command")  # arms that can read what went wrong; what others bring is dropped
 SOURCES_KEPT = 1000  # that are known to run here, or not to
 STAGE = "smoke"
 
@@ -35,7 +35,7 @@ class SmokeFilter:
     def __init__(self, notebook: Notebook, events: Events) -> None:
         self._notebook, self._events = notebook, events
         self._passed: dict[str, str] = {}  # by hash of the source
-        self._broken: dict[str, str] = {}  # and what was said: with another config it is not tried again
+        self._broken: dict[str, str] = {}  # by key, and what was said: with a smaller batch the same code may run
         self._sent_back: Failed | None = None
         self.dropped: set[str] = set()  # keys nobody needs to propose again
 
@@ -44,13 +44,13 @@ class SmokeFilter:
         digest = proposal.source_sha256
         if self._runs_here(proposal):
             return True
-        told = self._broken.get(digest) or await smoke(proposal)
+        told = self._broken.get(proposal.key) or await smoke(proposal)
         if not told:
             _remember(self._passed, digest, told)
             return True
         again = arm_of(proposal.proposer) in REPAIRING and proposal.operator is not Operator.REPAIR
-        self._refuse(proposal, told, again=again and digest not in self._broken)
-        _remember(self._broken, digest, told)
+        self._refuse(proposal, told, again=again and proposal.key not in self._broken)
+        _remember(self._broken, proposal.key, told)
         return False
 
     def _refuse(self, proposal: Proposal, told: str, *, again: bool) -> None:

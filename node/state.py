@@ -26,6 +26,7 @@ from node.events import (
 )
 from node.home import Home
 
+OUTLIVE = ("port", "dashboard", "brief_id", "name", "topic")
 NOTICES = 30  # the latest sentences that stay in the file
 CURVE_POINTS = 240  # of the trial under way; about the pixels a small picture has across
 WRITE_SECONDS = 1.0  # at most this often; a status that is a second old is fresh enough
@@ -74,13 +75,19 @@ class StateFile:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._share = TrainingShare()
-        # Any: JSON. These outlive a start that never came to listen: tickets and bookmarks that people hold name them.
-        self._state: dict[str, Any] = {k: v for k, v in home.read_state().items() if k in ("port", "dashboard")}
+        # Any: JSON. These outlive a start that never came to listen: tickets and bookmarks that people hold name them,
+        # and files of the home are those of the topic that was last begun.
+        self._state: dict[str, Any] = {k: v for k, v in home.read_state().items() if k in OUTLIVE}
         self._dirty = trio.Event()
 
     @property
     def training_share(self) -> float | None:
         return self._share.value()
+
+    def begin(self, brief_id: str) -> None:
+        """The home's files are those of this brief from here on, whatever becomes of the start."""
+        self._state["brief_id"] = brief_id
+        self.write()
 
     def facts(self) -> dict[str, Any]:
         """What is written, as of now."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist, fmean, median, variance
+from typing import Annotated
 
 from pydantic import Field
 
@@ -41,16 +42,19 @@ class Side(StrEnum):
     PARENT = "parent"
 
 
+Score = Annotated[float, Field(gt=0, lt=64)]  # as Trial.val_bpb
+
+
 class Verdict(Frozen):
     """A finding against its parent, as its author computed it, with all that is needed to compute it again."""
 
     decision: Decision
-    effect: float | None = None  # mean score of the parent minus that of the candidate: positive is better
+    effect: float | None = Field(default=None, gt=-64, lt=64)  # mean of the parent minus ours; positive is better
     interval: float | None = Field(default=None, ge=0)  # half width of the effect's 95 % interval
     p_better: float | None = Field(default=None, ge=0, le=1)
-    noise_sd: float = Field(gt=0)  # of one trial
-    noise_dof: float = Field(default=2.0, gt=0)
-    parent_scores: tuple[float, ...] = Field(default=(), max_length=64)  # every one it was compared with
+    noise_sd: float = Field(ge=1e-9, lt=64)  # of one trial
+    noise_dof: float = Field(default=2.0, ge=0.1, le=1e6)  # below that, Student's t leaves the range of a float
+    parent_scores: tuple[Score, ...] = Field(default=(), max_length=64)  # every one it was compared with
     simpler: bool = False  # less code or fewer changes than the parent
 
 

@@ -133,6 +133,8 @@ HONEST = {  # what an honest peer may pass on, or do, without any fault of its o
     RefusalReason.AUTHOR_DENIED,
     RefusalReason.AUTHOR_NOT_ALLOWED,
     RefusalReason.PEER_BARRED,
+    RefusalReason.CLAIM_TIME,
+    RefusalReason.CLAIMS_FULL,
 }
 
 

@@ -245,6 +245,9 @@ async def test_a_key_is_masked_in_words_and_refused_in_code(ask):
     env = {**os.environ, "AGENT_API_KEY": KEY}
     proposal = await ask(f"{WIDER}; echo used {KEY}", env=env)
     assert proposal.rationale == "used ***"
+    for filling in range(280, 300):  # a line is cut somewhere in the key
+        proposal = await ask(f"{WIDER}; printf '%{filling}d' 0; echo {KEY}", env=env)
+        assert KEY[:4] not in proposal.rationale
     with pytest.raises(ProposerFailed) as failed:
         await ask("echo $AGENT_API_KEY >&2; exit 1", env=env)
     assert KEY not in str(failed.value)

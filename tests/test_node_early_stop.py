@@ -125,6 +125,12 @@ def test_losses_between_two_points_lie_on_a_line_and_nowhere_else():
     assert [loss_at(points, t) for t in (0.9, 1.0, 2.0, 3.0, 3.1)] == [None, 4.0, 3.0, 2.0, None]
 
 
+def test_a_peers_curve_that_leads_to_nothing_is_left_alone():
+    theirs = Past(tuple((float(t), 5.0 if t < 9 else 5e-324) for t in range(1, 21)), 1.0, own=False)
+    rule = StopRule((*past(), theirs), 3.4, BUDGET)
+    assert stopped_at(rule, curve(3.0)) == stopped_at(StopRule(past(), 3.4, BUDGET), curve(3.0))
+
+
 def test_too_few_own_curves_stop_nothing_however_many_peers_send():
     few = past()[: LEAST_OWN - 1]
     assert stop_rule((*few, *past(own=False) * 10), 3.4, BUDGET) is None

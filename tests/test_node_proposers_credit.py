@@ -46,6 +46,12 @@ def test_a_claim_of_little_noise_does_not_make_an_effect_large():
     assert improvement(judged(Decision.KEEP, 0.05), least_noise_sd=0.05) == pytest.approx(1.0)
 
 
+def test_no_effect_is_larger_than_a_score_can_be():
+    told = judged(Decision.KEEP, 0.05)
+    boasting = told.model_copy(update={"verdict": told.verdict.model_copy(update={"effect": 1e308})})
+    assert improvement(boasting) <= 64.0 / 1e-9
+
+
 def test_repeats_of_the_parent_are_paid_for_too():
     made = judged(Decision.KEEP, 0.05).model_copy(update={"parent_trials": (make_trial(2.0), make_trial(2.0))})
     assert trials_of(made) == 3

@@ -74,6 +74,7 @@ EVENTS: list[Event] = [
     said.ProposalRefused(at=AT, stage="command", proposer="command", title="", reason="it changed nothing"),
     said.PeersChanged(at=AT, peers=PEERS[:2]),
     said.PeersChanged(at=AT, peers=()),
+    said.ModelAsked(at=AT, by="llm:code", outcome="answered", calls=2, tokens_in=900, tokens_out=80, cost_usd=0.01),
     STEERED,
     dataclasses.replace(STEERED, pin={}, ban=(), ban_values={}, words="", program_edited=False),
     said.Stopped(at=AT, reason="12 experiments are done", experiments=12, best_val_bpb=1.9, training_share=0.9712),

@@ -22,7 +22,7 @@ def world_of(tmp_path):
     worlds = []
 
     def make(changes, **options):
-        options = {"name": "llm:small", "experiments": 4} | options
+        options = {"name": "llm:code/small", "experiments": 4} | options
         proposer = Scripted(changes, 3.0, options.pop("name"))
         world = make_world(tmp_path, proposer, **options)
         world.trainer.broken = broken

@@ -49,6 +49,26 @@ def test_a_score_that_is_no_score_is_refused(number):
         decode_finding(msgpack.packb(raw))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("effect", 1e308),
+        ("effect", -64.0),
+        ("noise_sd", 1e-300),
+        ("noise_sd", 1e300),
+        ("noise_dof", 1e-3),
+        ("noise_dof", 1e300),
+        ("parent_scores", [1e308]),
+        ("parent_scores", [0.0]),
+    ],
+)
+def test_a_verdict_holds_no_number_that_leads_out_of_the_numbers(field, value):
+    raw = msgpack.unpackb(encode_finding(make_finding(BRIEF)))
+    raw["verdict"] |= {"effect": 0.1, "interval": 0.1, "p_better": 0.9, field: value}
+    with pytest.raises(MalformedRecord):
+        decode_finding(msgpack.packb(raw))
+
+
 def test_deep_nesting_is_malformed():
     with pytest.raises(MalformedRecord):
         decode_finding(b"\x91" * 60_000)

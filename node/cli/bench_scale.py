@@ -10,7 +10,7 @@ GOALS = {"kilobytes_per_second": ("<=", 20.0)}  # a node's, in and out together
 
 
 @click.command("scale")
-@click.option("--nodes", type=click.IntRange(10, 20_000), default=1000, show_default=True)
+@click.option("--nodes", type=click.IntRange(10, 20_000), default=1000, show_default=True, help="Of the swarm.")
 @click.option("--hours", type=click.FloatRange(0.5, 24.0), default=2.0, show_default=True, help="Virtual.")
 @click.option(
     "--after",
@@ -19,7 +19,7 @@ GOALS = {"kilobytes_per_second": ("<=", 20.0)}  # a node's, in and out together
     show_default=True,
     help="Hours after which a newcomer joins.",
 )
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another one, another swarm.")
 @json_option
 def scale(nodes: int, hours: float, after: float, seed: int, as_json: bool) -> None:
     """Bytes, messages and delays of a large swarm; what a newcomer fetches, and the memory of its ledger."""

@@ -22,9 +22,11 @@ class ArmsType(click.ParamType[tuple[str, ...]]):
 
 
 @click.command("sharing")
-@click.option("--nodes", type=click.IntRange(2, 256), default=8, show_default=True)
+@click.option("--nodes", type=click.IntRange(2, 256), default=8, show_default=True, help="Of the swarm.")
 @click.option("--trials", type=click.IntRange(5, 10_000), default=40, show_default=True, help="Of each node.")
-@click.option("--arms", type=ArmsType(), default="isolated,shared,pooled-random,central", show_default=True)
+@click.option(
+    "--arms", type=ArmsType(), default="isolated,shared,pooled-random,central", show_default=True, help="Which."
+)
 @click.option("--seeds", type=click.IntRange(2, 1000), default=10, show_default=True, help="Runs of each arm.")
 @click.option(
     "--proposer",
@@ -33,7 +35,13 @@ class ArmsType(click.ParamType[tuple[str, ...]]):
     show_default=True,
     help="Who has the ideas: a quick stand-in, or the classic proposer of a real node, which computes for long.",
 )
-@click.option("--landscape", type=click.Choice(["recorded", "made-up"]), default="made-up", show_default=True)
+@click.option(
+    "--landscape",
+    type=click.Choice(["recorded", "made-up"]),
+    default="made-up",
+    show_default=True,
+    help="What trials come to: learned from real ones, or invented.",
+)
 @json_option
 def sharing(
     nodes: int, trials: int, arms: tuple[str, ...], seeds: int, proposer: str, landscape: str, as_json: bool

@@ -35,6 +35,7 @@ KEPT_BYTES = 4096  # of the end of what it printed
 SAID_LINES = 5  # last ones of its output that become the rationale, if it wrote no PROPOSAL.md
 SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 LEAST_SECRET_CHARS = 8
+LEAST_PIECE_CHARS = 4  # of one that was cut
 
 
 @dataclass
@@ -129,7 +130,7 @@ class AgentCommand:
             config=edited.config,
             source=edited.source,
             title=self._masked(title),
-            rationale=self._masked(edited.rationale or " ".join(ran.said[-SAID_LINES:])),
+            rationale=self._masked(edited.rationale) or " ".join(map(self._masked, ran.said[-SAID_LINES:])),
         )
 
     async def _run(self, checkout: Path) -> _Ran:
@@ -161,8 +162,13 @@ class AgentCommand:
         return [value for value in named if len(value) >= LEAST_SECRET_CHARS]
 
     def _masked(self, text: str) -> str:
+        """Also what a cut has left of one at either end."""
         for secret in self._secrets():
             text = text.replace(secret, "***")
+            pieces = range(len(secret) - 1, LEAST_PIECE_CHARS - 1, -1)
+            whole = text.rstrip("…")
+            text = next((whole[:-n] + "***" for n in pieces if whole.endswith(secret[:n])), text)
+            text = next(("***" + text[n:] for n in pieces if text.startswith(secret[-n:])), text)
         return text
 
     def _refuse_secrets(self, edited: Edited) -> None:

@@ -109,8 +109,13 @@ class Auto:
             self.director.load(direction)
 
     async def propose(self, request: Request) -> Proposal:
-        if self.director is not None:
-            self.director.consider(request)
+        try:
+            return await self._propose(request)
+        finally:
+            if self.director is not None:  # afterwards: with a cap one question is asked at a time
+                self.director.consider(request)
+
+    async def _propose(self, request: Request) -> Proposal:
         if (arm := self._whose_turn(request)) is not None:
             try:
                 idea = await self._ask(arm, request)

@@ -66,7 +66,7 @@ def improvement(finding: Finding, least_noise_sd: float = 0.0) -> float:
     verdict = finding.verdict
     if finding.outcome is not Outcome.MEASURED or finding.proposal.parent is None:
         return 0.0
-    gain = max(0.0, verdict.effect or 0.0) / max(verdict.noise_sd, least_noise_sd)
+    gain = min(max(0.0, verdict.effect or 0.0), 64.0) / max(verdict.noise_sd, least_noise_sd, 1e-9)
     if verdict.decision is Decision.KEEP:
         return max(gain, SIMPLER_WORTH)
     if verdict.decision is Decision.INCONCLUSIVE and verdict.p_better is not None:

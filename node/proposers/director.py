@@ -40,6 +40,7 @@ class Director:
 
     def consider(self, request: Request) -> None:
         runs = own_runs(request)
+        self._reviewed_at = min(self._reviewed_at, runs)  # the page was written on another track
         if runs // self._every > self._reviewed_at // self._every:
             self._due = request
             self._wake.set()

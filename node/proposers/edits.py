@@ -138,9 +138,12 @@ async def check_source(source: str) -> None:
     """EditRefused unless `source` parses and still has what the node needs of a train.py."""
     command = [sys.executable, "-I", "-c", _CHECK]
     with trio.move_on_after(3 * PARSE_SECONDS):
-        done = await trio.run_process(
-            command, stdin=source.encode("ascii"), capture_stdout=True, stderr=subprocess.DEVNULL, check=False
-        )
+        try:
+            done = await trio.run_process(
+                command, stdin=source.encode("ascii"), capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+            )
+        except OSError as error:
+            raise EditRefused(f"train.py after the edits: it cannot be parsed here: {error.strerror}") from None
         said = done.stdout.decode("ascii", "replace").strip()
         if said == "fine":
             return

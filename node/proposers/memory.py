@@ -11,6 +11,7 @@ that is too long, the oldest merged notes go first, then the oldest single ones,
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from node.proposers.peer_code import carries_peer_code
 from node.proposers.port import plain_line
 from node.proposers.tokens import count_tokens
 from swarm.finding import Finding
@@ -80,8 +81,10 @@ def within(notes: Sequence[Note], tokens: float) -> list[Note]:
 def _note(entry: Entry, known: Mapping[FindingId, Entry]) -> Note:
     finding, proposal = entry.finding, entry.finding.proposal
     parent = known.get(proposal.parent) if proposal.parent else None
+    # A script with a peer's code in it can end with whatever words it likes: they are not for a model's eyes.
+    why = "" if carries_peer_code(proposal, "", known.get) else _why(finding)
     if parent is None:
-        return Note((finding.number,), "the start of the branch", _outcome(finding), _score(finding), _why(finding))
+        return Note((finding.number,), "the start of the branch", _outcome(finding), _score(finding), why)
     before = parent.finding.proposal
     changed = changes(before.config, proposal.config)
     code = proposal.source_sha256 != before.source_sha256
@@ -93,7 +96,7 @@ def _note(entry: Entry, known: Mapping[FindingId, Entry]) -> Note:
         plain_line(", ".join(parts), MAX_WHAT_CHARS) or "the same again",
         _outcome(finding),
         _effect(finding),
-        _why(finding),
+        why,
         tuple(changed),
         tuple(f"{_show(value)}" for value in changed.values()) if len(changed) == 1 else (),
         finding.verdict.effect,

@@ -99,6 +99,9 @@ class PeerCode:
         except (EditRefused, BriefError) as refused:
             self._refused(entry.id, str(refused))
             return None
+        except OSError as error:  # no room for temporary files, no process to be had
+            self._refused(entry.id, f"it cannot be joined here: {error.strerror}")
+            return None
         self._tries[entry.author] += 1
         return built
 

@@ -291,7 +291,10 @@ def _verdict(request: Request, entry: Entry, parent: Entry | None) -> Decision:
     known, rule = reported(parent.finding.trials), request.brief.acceptance
     against = said.parent_scores if set(known) <= set(said.parent_scores) else known
     noise = Noise(max(said.noise_sd, rule.noise_sd), said.noise_dof)
-    return judge(entry.finding.trials, against, noise, rule, simpler=said.simpler).decision
+    try:
+        return judge(entry.finding.trials, against, noise, rule, simpler=said.simpler).decision
+    except ArithmeticError:  # a stranger's numbers
+        return Decision.INCONCLUSIVE
 
 
 def _number(value: float | None) -> str:

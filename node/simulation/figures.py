@@ -92,7 +92,8 @@ def _traffic(run: Run) -> Figures:
     hours = sum(member.lived_so_far for member in run.honest) / 3600
     flows = [flow for m in run.honest for one in m.traffics for flow in one.totals.values()]
     broadcast = [one.totals[Kind.BROADCAST] for m in run.honest for one in m.traffics]
-    arrived = sum(flow.messages_in for flow in broadcast)
+    claims = sum(m.count().get("bus.claims_in", 0) for m in run.honest)
+    arrived = sum(flow.messages_in for flow in broadcast) - claims
     new = sum(m.count().get("admission.accepted", 0) for m in run.honest)
     return {
         "kilobytes_per_node_hour": sum(f.bytes_in + f.bytes_out for f in flows) / 1000 / hours if hours else 0.0,

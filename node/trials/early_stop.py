@@ -25,6 +25,7 @@ LEAST_STEEPER = 3  # of the own runs fell at least as fast
 LEAST_SHARE = 0.3  # of the budget is never cut
 LAST_SHARE = 0.9  # from here on there is nothing to save
 MOST_LOG_FALL = -20.0  # what falls faster does so on paper only, and numbers stay numbers
+LEAST_LOSS = 1e-9  # nats; a peer may say anything, and a quotient stays a number
 MARGIN = 0.1  # of a score: so far from the best must the most hopeful guess be
 
 
@@ -75,8 +76,8 @@ class StopRule:
         steeper = 0
         for one in self.past:
             there = fall(one.curve, seconds)
-            if there is not None:
-                found = (abs(there.log_share - falling.log_share), one.val_bpb / there.end(self.budget_seconds))
+            if there is not None and (end := there.end(self.budget_seconds)) > LEAST_LOSS:
+                found = (abs(there.log_share - falling.log_share), one.val_bpb / end)
                 (own if one.own else theirs).append(found)
                 steeper += one.own and there.log_share <= falling.log_share
         if len(own) < LEAST_OWN or steeper < LEAST_STEEPER:
