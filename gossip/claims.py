@@ -98,12 +98,14 @@ class ClaimAdmission:
         brief: str,
         *,
         refuse_author: Callable[[str], Refusal | None] | None = None,
+        has_records: Callable[[str], bool] | None = None,  # whether an author's claims would be heeded at all
         author_rate: Rate = AUTHOR_RATE,
         forwarder_rate: Rate = FORWARDER_RATE,
         passed_on_rate: Rate = PASSED_ON_RATE,
     ) -> None:
         self.brief = brief
         self._refuse_author = refuse_author
+        self._has_records = has_records
         self._authors = Budgets(author_rate)
         self._forwarders = Budgets(forwarder_rate)
         self._all = Budgets(passed_on_rate)
@@ -139,6 +141,8 @@ class ClaimAdmission:
         unwanted = None if self._refuse_author is None else self._refuse_author(claim.author)
         if unwanted is not None:
             raise Refused(unwanted.reason, unwanted.sentence)
+        if self._has_records is not None and not self._has_records(claim.author):
+            raise Refused(RefusalReason.CLAIM_OF_NOBODY, f"{claim.author} claims, and has no record here")
         if not self._authors.take(claim.author, now):
             raise Refused(RefusalReason.RATE_OF_AUTHOR, f"{claim.author} claims too fast")
         if not self._all.take("", now):

@@ -38,6 +38,7 @@ class RefusalReason(StrEnum):
     PEER_BARRED = "peer_barred"  # whoever sent it is denied, not allowed or banned, and about to be dropped
     CONTENT = "content"  # the payload breaks a rule of the brief
     CLAIM_TIME = "claim_time"  # a claim's author has a wrong clock, or somebody repeats an old one
+    CLAIM_OF_NOBODY = "claim_of_nobody"  # its author has no record here; nobody would heed it
     CLAIMS_FULL = "claims_full"  # more claims than are passed on; they are for advice only
     PAGE_MALFORMED = "page_malformed"  # a catch-up answer is not one
     PAGE_ENDLESS = "page_endless"  # a catch-up answer claims more and brings nothing new

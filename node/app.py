@@ -56,6 +56,27 @@ from node.trials.local import make_local_trainer
 from swarm.finding import Track
 from swarm.words import BriefId, SwarmError, short
 
+FAREWELL_SECONDS = 2.0  # after a signal, for telling others what was not told yet
+
+
+class Stop:
+    """What a signal ends: the start, or once there is work the work, so that others can be told."""
+
+    def __init__(self) -> None:
+        self.starting, self.working = trio.CancelScope(), trio.CancelScope()
+        self._scope = self.starting
+
+    def work_begins(self) -> trio.CancelScope:
+        self._scope = self.working
+        return self.working
+
+    @property
+    def asked(self) -> bool:
+        return self.starting.cancel_called or self.working.cancel_called
+
+    def ask(self) -> None:
+        self._scope.cancel()
+
 
 async def run_node(launch: Launch, screen: Screen) -> None:
     """Run until there is a reason to stop. Raises SwarmError or GossipError for expected failures."""
@@ -68,16 +89,16 @@ async def run_node(launch: Launch, screen: Screen) -> None:
     with launch.home.lock():
         try:
             async with trio.open_nursery() as nursery:
-                work = trio.CancelScope()  # of its own: signals are heard until the work has ended, too
-                nursery.start_soon(_stop_on_signal, work, events, screen)
-                with work:
-                    await _work(launch, events, settings, proposer)
+                stop = Stop()
+                nursery.start_soon(_stop_on_signal, stop, events, screen)
+                with stop.starting:  # of its own: signals are heard until the work has ended, too
+                    await _work(launch, events, settings, proposer, stop)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise expected_failure(group) from None
 
 
-async def _work(launch: Launch, events: Events, settings: NetworkSettings, proposer: Proposer) -> None:
+async def _work(launch: Launch, events: Events, settings: NetworkSettings, proposer: Proposer, stop: Stop) -> None:
     identity = load_or_create(launch.home.key)
     hardware = await trio.to_thread.run_sync(detect)
     confinement = replace(await trio.to_thread.run_sync(probe, hardware), unsafe=launch.unsafe)
@@ -92,7 +113,8 @@ async def _work(launch: Launch, events: Events, settings: NetworkSettings, propo
     launch.home.save_brief(topic.brief_id, topic.brief_bytes)
     journal = Journal(launch.home.journal)
     try:
-        await Node(launch, events, identity, topic, hardware, track, confinement, journal, settings, proposer).run()
+        node = Node(launch, events, identity, topic, hardware, track, confinement, journal, settings, proposer)
+        await node.run(stop)
     finally:
         journal.close()
 
@@ -195,7 +217,7 @@ class Node:
             stops_early=launch.early_stop,
         )
 
-    async def run(self) -> None:
+    async def run(self, stop: Stop) -> None:
         reason = "asked to stop"
         try:
             async with trio.open_nursery() as nursery:
@@ -216,12 +238,10 @@ class Node:
                 if self._pusher is not None:
                     self._notebook.when_own(self._pusher.wake)
                     nursery.start_soon(self._pusher.run)
-                reason = await self._work_until_stopped(nursery)
-                self._claims.give_up()
-                await self._network.flush()
-                await self._branches.flush()
-                if self._pusher is not None:
-                    await self._pusher.flush()
+                with stop.work_begins():
+                    reason = await self._work_until_stopped(nursery)
+                with trio.move_on_after(FAREWELL_SECONDS if stop.working.cancelled_caught else math.inf):
+                    await self._farewell()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             if isinstance(failure := expected_failure(group), SwarmError | GossipError):
@@ -229,6 +249,14 @@ class Node:
             raise
         finally:
             self._say_goodbye(reason)
+
+    async def _farewell(self) -> None:
+        """What others are told at the end: what is claimed no more, and the last findings."""
+        self._claims.give_up()
+        await self._network.flush()
+        await self._branches.flush()
+        if self._pusher is not None:
+            await self._pusher.flush()
 
     async def _serve_metrics(self, nursery: trio.Nursery) -> MetricsAddress | None:
         """Where they are, if anybody wants them. Raises MetricsError."""
@@ -306,13 +334,13 @@ class Node:
         self._state.write()
 
 
-async def _stop_on_signal(scope: trio.CancelScope, events: Events, screen: Screen) -> None:
+async def _stop_on_signal(stop: Stop, events: Events, screen: Screen) -> None:
     """The first signal stops cleanly, a second one at once."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
-            if scope.cancel_called:
+            if stop.asked:
                 screen.close()  # a terminal gets its cursor back
                 os._exit(130)
             word = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
             events.notice(f"{word}: stopping; what was found is safe")
-            scope.cancel()
+            stop.ask()

@@ -108,7 +108,9 @@ class Network:
             bus_factory=self._bus_factory(topic_name(BriefId(brief)), listen),
             store=notebook.journal,
             admission=Admission(brief, refuse_author=refuse_author, is_known=self._is_known),
-            claims=ClaimAdmission(brief, refuse_author=refuse_author),
+            claims=ClaimAdmission(
+                brief, refuse_author=refuse_author, has_records=lambda author: author in notebook.journal.heads()
+            ),
             on_claim=self._hear_claim,
             address_book=self._book,
             bootstrap=settings.bootstrap,

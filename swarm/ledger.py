@@ -68,7 +68,8 @@ class Ledger:
         self._replays: dict[FindingId, dict[str, ReplayEntry]] = {}
         self._by_author: dict[PeerId, dict[FindingId, Entry]] = {}
         self._tried: dict[Track, set[str]] = {}
-        self._noise: dict[tuple[Track, PeerId], Noise] = {}  # computed since the last record came
+        self._noise: dict[tuple[Track, PeerId], Noise] = {}  # computed since the last record came; and
+        self._ran: dict[tuple[str, Track], dict[PeerId, list[Trial]]] = {}  # what is asked once for each who ran it
         # What repeats of one thing say, and which things have to be looked at again: at each question a whole night's
         # repeats would have to be gone through.
         self._spreads: dict[Track, dict[str, dict[PeerId, tuple[float, int]]]] = {}
@@ -78,7 +79,7 @@ class Ledger:
         """True if the entry was new."""
         if entry.id in self._entries:
             return False
-        self._noise.clear()
+        self._forget_computed()
         self._entries[entry.id] = entry
         finding, key = entry.finding, entry.finding.proposal.key
         self._by_key.setdefault((key, finding.track), set()).add(entry.id)
@@ -102,10 +103,14 @@ class Ledger:
         known = self._replays.setdefault(entry.replay.of, {})
         if entry.id in known:
             return False
-        self._noise.clear()
+        self._forget_computed()
         known[entry.id] = entry
         self._read_again(entry.replay.of)
         return True
+
+    def _forget_computed(self) -> None:
+        self._noise.clear()
+        self._ran.clear()
 
     def forget(self, author: PeerId) -> None:
         """Leave out whatever an author said, as if nothing of it had ever come."""
@@ -115,7 +120,7 @@ class Ledger:
             table.clear()
         for table in (self._noise, self._spreads, self._unread):
             table.clear()
-        self._noise.clear()
+        self._forget_computed()
         for entry in entries:
             self.apply(entry)
         for replay in replays:
@@ -162,7 +167,12 @@ class Ledger:
         return sorted(self._replays.get(id, {}).values(), key=lambda e: (e.at_ms, e.author, e.seq, e.id))
 
     def trials(self, key: str, track: Track) -> dict[PeerId, list[Trial]]:
-        """Every trial of one thing on one track over the whole budget, by who ran it."""
+        """Every trial of one thing on one track over the whole budget, by who ran it. Not to be changed."""
+        if (key, track) not in self._ran:
+            self._ran[key, track] = self._collect_trials(key, track)
+        return self._ran[key, track]
+
+    def _collect_trials(self, key: str, track: Track) -> dict[PeerId, list[Trial]]:
         found: dict[PeerId, list[Trial]] = {}
         for entry in self.with_key(key, track):
             found.setdefault(entry.author, []).extend(entry.finding.trials)

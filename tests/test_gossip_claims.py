@@ -121,6 +121,14 @@ def test_a_clock_that_is_a_little_wrong_is_tolerated_and_an_old_claim_is_not(apa
     assert admit(ClaimAdmission(BRIEF), claim(at_ms=NOW_MS + apart * (most + 1)).frame) is RefusalReason.CLAIM_TIME
 
 
+def test_strangers_without_a_record_cannot_use_up_what_is_passed_on() -> None:
+    door = ClaimAdmission(BRIEF, has_records=lambda author: author == ONE.peer_id)
+    strangers = [identity(n) for n in range(3, 200)]
+    found = [admit(door, claim(who).frame) for who in strangers]
+    assert set(found) == {RefusalReason.CLAIM_OF_NOBODY}
+    assert admit(door, claim(ONE).frame, "g") is None
+
+
 def test_an_author_who_claims_without_end_is_heard_slowly_and_others_are_not_delayed() -> None:
     door = ClaimAdmission(BRIEF)
     outcomes = [admit(door, claim(at_ms=NOW_MS + n, slot=n % 16).frame) for n in range(200)]

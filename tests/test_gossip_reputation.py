@@ -134,6 +134,7 @@ HONEST = {  # what an honest peer may pass on, or do, without any fault of its o
     RefusalReason.AUTHOR_NOT_ALLOWED,
     RefusalReason.PEER_BARRED,
     RefusalReason.CLAIM_TIME,
+    RefusalReason.CLAIM_OF_NOBODY,
     RefusalReason.CLAIMS_FULL,
 }
 

@@ -152,6 +152,12 @@ def test_refused_payload(vector: dict[str, str]) -> None:
     assert vector["reason"] == "content"
 
 
+@each("refused_verdicts.json")
+def test_refused_verdict(vector: dict[str, str]) -> None:
+    with pytest.raises(MalformedRecord):
+        decode_finding(bytes.fromhex(vector["payload"]))
+
+
 @each("censored.json")
 def test_censored(vector: dict[str, Any]) -> None:
     payload = bytes.fromhex(vector["payload"])

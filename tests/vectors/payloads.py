@@ -94,6 +94,25 @@ def finding_vectors() -> list[Map]:
     return [{"what": what, "fields": made, "payload": msgpack.packb(made).hex()} for what, made in table.items()]
 
 
+def refused_verdict_vectors() -> list[Map]:
+    changes: dict[str, tuple[str, object]] = {
+        "noise 64": ("verdict.noise_sd", 64.0),
+        "noise 1e-300": ("verdict.noise_sd", 1e-300),
+        "worth a thousandth of a repeat": ("verdict.noise_dof", 1e-3),
+        "worth 1e300 repeats": ("verdict.noise_dof", 1e300),
+        "a score of the parent of 64": ("verdict.parent_scores", [64.0]),
+        "a score of the parent of 0": ("verdict.parent_scores", [0.0]),
+        "an effect of 1e308": ("verdict.effect", 1e308),
+    }
+
+    def whole() -> Map:
+        made = least()
+        made["verdict"] |= {"effect": 0.095, "interval": 0.02, "p_better": 0.999}
+        return made
+
+    return [{"what": what, "kind": "finding", "payload": _with(whole, *how).hex()} for what, how in changes.items()]
+
+
 def replay_vectors() -> list[Map]:
     by_steps = replay(kind="replay", node_name="b", steps=50, curve_deviation=0.004, later=1)
     table = {
@@ -238,6 +257,7 @@ VECTORS = {
     "findings.json": finding_vectors,
     "replays.json": replay_vectors,
     "refused_payloads.json": refused_payload_vectors,
+    "refused_verdicts.json": refused_verdict_vectors,
     "keys.json": key_vectors,
     "censored.json": censored_vectors,
 }
