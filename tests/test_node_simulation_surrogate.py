@@ -206,7 +206,7 @@ def test_the_real_space_is_learned_from_three_hundred_trials():
     assert np.corrcoef(seen, told)[0, 1] > 0.95
 
 
-LEAST_TRIALS, LEAST_REPEATS, LEAST_CORRELATION = 100, 10, 0.5  # of the table as it ships
+LEAST_TRIALS, LEAST_REPEATS, LEAST_CORRELATION = 300, 30, 0.8  # of the table as it ships
 
 
 def test_the_shipped_table_is_large_and_the_surrogate_knows_it():
