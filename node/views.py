@@ -15,6 +15,7 @@ from node.branches.quotas import read_kept
 from node.clock import rfc3339, wall_clock
 from node.early_stopping import saved_json
 from node.home import Home
+from node.imported import imported_authors, refuse_work_on
 from node.journal import Journal
 from node.network_file import read_network
 from node.notebook import ledger_of
@@ -73,6 +74,11 @@ class Archive:
         return self.state.get("brief_id", self.brief_id) == self.brief_id
 
     @property
+    def imported(self) -> bool:
+        """Whether it came out of another tool's table, and is only to look at."""
+        return self.brief_id in imported_authors(self.home)
+
+    @property
     def running(self) -> bool:
         return self.is_latest and self.home.running()
 
@@ -103,12 +109,17 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
     try:
         state = home.read_state()
         brief_id, brief = choose_brief(home, state, journal, topic)
-        me, records = PeerId(load_or_create(home.key).peer_id), journal.of(brief_id)
+        me, records = whose(home, brief_id), journal.of(brief_id)
         ledger = ledger_of(brief, records.records(), ignored=records.unwanted() - {me})
         commits, sealed, spending = journal.commits(), journal.sealed_scores(brief_id), read_spending(home.spending)
         yield Archive(home, state, me, brief_id, brief, ledger, commits, sealed, records, spending)
     finally:
         journal.close()
+
+
+def whose(home: Home, brief_id: BriefId) -> PeerId:
+    """Whose topic it is to those who look: this node's, or, of an imported one, that of whom all of it is by."""
+    return imported_authors(home).get(brief_id) or PeerId(load_or_create(home.key).peer_id)
 
 
 def topics(home: Home, state: Json, journal: Journal) -> tuple[tuple[BriefId, str], ...]:
@@ -291,6 +302,7 @@ async def _against_records(archive: Archive, peer: str, branch: str | None) -> J
 
 
 def ticket(archive: Archive) -> Json:
+    refuse_work_on(archive.home, archive.brief_id)
     if not archive.is_latest:
         raise NothingFound(
             f"the node in {archive.home.path} last worked on another topic; for a ticket of this one start it with: "
