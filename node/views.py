@@ -28,6 +28,7 @@ from node.report.finding_json import finding_json
 from node.report.patch import text_diff
 from node.results.repository import Results, open_results
 from node.sealed import SealedScore, drift_of
+from node.sparkline import best_so_far, thinned
 from node.steering import files_of, goal_of, load_steering, read_program, steering_json
 from node.text import clean
 from node.topic_journal import TopicJournal
@@ -38,6 +39,7 @@ from swarm.space import changes
 from swarm.words import BriefId, FindingId, PeerId, SwarmError
 
 Json = dict[str, Any]  # Any: a JSON document
+COURSE_POINTS = 60  # of a branch's way down
 LEAST_ID_CHARACTERS = 4  # of the beginning of a finding's id
 
 
@@ -286,11 +288,20 @@ async def branches(archive: Archive) -> Json:
                 "head": heads.get(name),
                 "findings": len(archive.ledger.entries(author=peer)),
                 "best": measured[0].val_bpb if measured else None,
+                "course": _course(archive, peer),
                 **await _against_records(archive, peer, name if name in heads else None),
                 "fetched": asdict(kept[name]) if name in kept and name in heads else None,
             }
         )
     return {"branches": rows}
+
+
+def _course(archive: Archive, peer: PeerId) -> list[float]:
+    """How an author's best came down, on the track of its latest finding."""
+    entries = archive.ledger.entries(author=peer)
+    track = entries[-1].finding.track if entries else None
+    numbers = [entry.val_bpb for entry in entries if entry.val_bpb is not None and entry.finding.track == track]
+    return thinned(best_so_far(numbers), COURSE_POINTS)
 
 
 async def _against_records(archive: Archive, peer: str, branch: str | None) -> Json:
