@@ -84,7 +84,8 @@ class TopicJournal:
         """Store another author's whole log, and what commits its findings are: all of it or nothing."""
         with self.journal.transaction(durable=True):
             for record in records:
-                self._insert(record, received, sent=True, peer="", way="")
+                added = self._insert(record, received, sent=True, peer="", way="")
+                assert added, f"{record.id}, at {record.seq} of {record.author}, is here already"
             for id, commit in commits.items():
                 self.journal.remember_commit(id, commit)
         self._heads = self._read_heads()
