@@ -10,6 +10,8 @@ from statistics import fmean
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 _FULL = len(BLOCKS) - 1
+_SMALLER = 2.0**20  # a power of two: nothing is rounded
+_SAME = 1e-12  # relative; means of equal numbers differ in their last digit
 _SETTLED = 10  # a curve may begin so far up that nothing else could be seen: the scale leaves out the first tenth
 
 
@@ -24,7 +26,11 @@ def thinned(numbers: Sequence[float], width: int) -> list[float]:
     if len(finite) <= width:
         return finite
     edges = [len(finite) * i // width for i in range(width + 1)]
-    return [fmean(finite[begin:end]) for begin, end in pairwise(edges)]
+    return [_mean(finite[begin:end]) for begin, end in pairwise(edges)]
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return fmean(number / _SMALLER for number in numbers) * _SMALLER  # a sum of the largest ones is no number
 
 
 def block_rows(numbers: Sequence[float], width: int, height: int = 1) -> list[str]:
@@ -46,6 +52,7 @@ def sparkline(numbers: Sequence[float], width: int = 24) -> str:
 
 
 def _level(number: float, low: float, top: float, levels: int) -> int:
-    if not top > low:
+    number, low, top = number / 2, low / 2, top / 2  # so that a difference of two is a number
+    if top - low <= _SAME * max(abs(top), abs(low)):
         return levels // 2  # all the same: neither high nor low
     return 1 + round((number - low) / (top - low) * (levels - 1))

@@ -36,39 +36,53 @@ def watch(home: Home, topic: str | None) -> None:
     watching = Watching(home, topic)
     seen = watching.look()  # what is wrong is said on the ordinary screen
     console = Console()
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        _keys() as keys,
-        Live(draw(seen, console.height), console=console, screen=True, auto_refresh=False) as live,
-    ):
-        while not _leaves(keys, 0.0 if seen.behind else LOOK_SECONDS):
+    with _keys() as keys, Live(draw(seen, console.height), console=console, screen=True, auto_refresh=False) as live:
+        while (status := keys.wait(0.0 if seen.behind else LOOK_SECONDS)) is None:
             seen = watching.look()
             live.update(draw(seen, console.height), refresh=True)
+    sys.exit(status)
+
+
+class _Keys:
+    """Keys and signals, which only say what is wanted: an exception in the midst of drawing would leave a mess."""
+
+    def __init__(self, terminal: int) -> None:
+        self._terminal = terminal
+        self._told, self._tell = os.pipe()
+        self._status: int | None = None
+
+    def hear(self, number: int, _frame: FrameType | None) -> None:
+        self._status = 0 if number == signal.SIGINT else 128 + number
+        os.write(self._tell, b"!")
+
+    def wait(self, seconds: float) -> int | None:
+        """Waits so long. The exit status, if a key or a signal says to leave or the terminal is gone."""
+        ready, _, _ = select.select([self._terminal, self._told], [], [], seconds)
+        if self._status is not None or self._terminal not in ready:
+            return self._status
+        try:
+            pressed = os.read(self._terminal, 64)
+        except OSError:
+            return 0
+        return 0 if not pressed or any(key in pressed for key in LEAVE) else None
+
+    def close(self) -> None:
+        os.close(self._told)
+        os.close(self._tell)
 
 
 @contextlib.contextmanager
-def _keys() -> Generator[int]:
-    """Keys as they are pressed. However it ends, by a signal too, the terminal is left as it was."""
+def _keys() -> Generator[_Keys]:
+    """Keys as they are pressed. However it ends, the terminal is left as it was."""
     terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
-    signal.signal(signal.SIGTERM, _leave_on_signal)
-    signal.signal(signal.SIGHUP, _leave_on_signal)
-    tty.setcbreak(terminal)
+    before, keys = termios.tcgetattr(terminal), _Keys(terminal)
+    handlers = {number: signal.signal(number, keys.hear) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield terminal
+        tty.setcbreak(terminal)
+        yield keys
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        keys.close()
         with contextlib.suppress(termios.error, OSError):  # it may be gone
             termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-
-
-def _leave_on_signal(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)
-
-
-def _leaves(terminal: int, seconds: float) -> bool:
-    """Waits so long for a key. True if it says to leave, or if the terminal is gone."""
-    ready, _, _ = select.select([terminal], [], [], seconds)
-    if not ready:
-        return False
-    pressed = os.read(terminal, 64)
-    return not pressed or any(key in pressed for key in LEAVE)
