@@ -39,8 +39,9 @@ def refuse_work_on(home: Home, topic: str) -> None:
     """Raises OnlyToLookAt if `topic`, a name or brief id, was imported: it has no text to train on."""
     for id in imported_authors(home):
         path = home.briefs / f"{id}.json"
-        if path.exists() and topic in (id, home.load_brief(id).name):
+        name = home.load_brief(id).name if path.exists() else ""
+        if name and topic in (id, name):
             raise OnlyToLookAt(
-                f"topic {topic} was imported and has no text to train on: it is only to look at, with "
-                f"swarm log --topic {topic}"
+                f"topic {name} was imported and has no text to train on: it is only to look at, with "
+                f"swarm log --topic {name}"
             )

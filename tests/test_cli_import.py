@@ -138,6 +138,9 @@ def test_nobody_works_on_it_and_the_own_topics_stay(run, answer, tmp_path):
     assert "only to look at" in err
     status, _, err = run("ticket", "--topic", "night", "--home", home.path)
     assert (status, err.count("\n")) == (2, 1)
+    status, _, err = run("replay", 1, "--topic", "night", "--home", home.path)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "topic night was imported and has no text" in err
     with home.lock():
         status, _, err = run("import", tmp_path / "results.tsv", "--name", "other2", "--home", home.path)
     assert (status, err.count("\n")) == (1, 1)
