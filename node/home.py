@@ -15,6 +15,7 @@ branches.json   what is kept of peers' branches; quarantine/ is where one is whi
 peers.toml      whom the owner lets in and keeps out, if there is one
 peers.json      where peers were reached; reputation.json: what is held against them
 spending.jsonl  what language models have cost; prices.toml: the owner's prices, if there are some
+imported.json   topics that `swarm import` made, and whose they are
 network.json    what a running node counts of its network
 state.json      what a running node last said of itself: for `swarm status` and friends
 """

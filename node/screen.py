@@ -186,7 +186,17 @@ def effect_words(event: FindingRecorded) -> str:
     """'−0.0312 ±0.0090': the change of val_bpb, with its 95 % interval; a minus is an improvement."""
     assert event.effect is not None
     around = "" if event.interval is None else f" ±{event.interval:.4f}"
-    return f"{'−' if event.effect > 0 else '+'}{abs(event.effect):.4f}{around}"
+    return f"{change_words(event.effect)}{around}"
+
+
+def change_words(effect: float) -> str:
+    """'−0.0312': the change of val_bpb; a minus is an improvement."""
+    return f"{'−' if effect > 0 else '+'}{abs(effect):.4f}"
+
+
+def verdict_style(word: str) -> str:
+    """Of a verdict; of what came to no number: how its trial ended."""
+    return VERDICT_STYLES.get(word, "red")
 
 
 def steered_line(event: Steered) -> str:
@@ -253,9 +263,9 @@ class LiveScreen:
             case NodeStarted():
                 self._preparing = None
                 for label, value in header_rows(event):
-                    self._print(Text(f"{label:<9} ", style="dim").append(value, style="default"))
+                    self._print(Text().append(f"{label:<9} ", style="dim").append(value))
             case Listening():
-                self._print(Text(f"{'ticket':<9} ", style="dim").append(ticket_words(event), style="cyan"))
+                self._print(Text().append(f"{'ticket':<9} ", style="dim").append(ticket_words(event), style="cyan"))
                 self._print(Text("          others join with: swarm join TICKET", style="dim"))
             case Stopped():
                 self._trial = None
@@ -285,22 +295,37 @@ class LiveScreen:
 
     def _bar(self, trial: TrialStarted) -> RenderableType:
         progress = self._progress
-        seconds = min(progress.seconds if progress else 0.0, trial.budget_s)
-        line = Table.grid(padding=(0, 2))
-        line.add_column(max_width=BAR_COLUMNS)  # gives way on a narrow terminal, words and numbers do not
-        for _ in range(3):
-            line.add_column(no_wrap=True)
-        line.add_row(
-            ProgressBar(total=trial.budget_s, completed=trial.budget_s if self._evaluating else seconds),
-            Text("evaluating" if self._evaluating else f"{trial.budget_s - seconds:.0f} s left", style="bold"),
-            Text(f"loss {progress.train_loss:.3f}" if progress else "starting"),
-            Text(f"{progress.tokens_per_second:,.0f} tokens/s" if progress else ""),
-        )
-        return line
+        if progress is None:
+            return trial_bar(trial.budget_s, 0.0, evaluating=self._evaluating)
+        speed = progress.tokens_per_second
+        return trial_bar(trial.budget_s, progress.seconds, progress.train_loss, speed, evaluating=self._evaluating)
+
+
+def trial_bar(
+    budget_s: float,
+    seconds: float,
+    train_loss: float | None = None,
+    tokens_per_second: float | None = None,
+    *,
+    evaluating: bool,
+) -> RenderableType:
+    """How far a trial is."""
+    seconds = min(seconds, budget_s)
+    line = Table.grid(padding=(0, 2))
+    line.add_column(max_width=BAR_COLUMNS)  # gives way on a narrow terminal, words and numbers do not
+    for _ in range(3):
+        line.add_column(no_wrap=True)
+    line.add_row(
+        ProgressBar(total=budget_s, completed=budget_s if evaluating else seconds),
+        Text("evaluating" if evaluating else f"{budget_s - seconds:.0f} s left", style="bold"),
+        Text("starting" if train_loss is None else f"loss {train_loss:.3f}"),
+        Text("" if tokens_per_second is None else f"{tokens_per_second:,.0f} tokens/s"),
+    )
+    return line
 
 
 def stamped(event: Event, text: Text) -> Text:
-    return Text(f"{clock_time(event)}  ", style="dim").append_text(text)
+    return Text().append(f"{clock_time(event)}  ", style="dim").append_text(text)
 
 
 def clock_time(event: Event) -> str:
@@ -317,11 +342,15 @@ def trial_title(trial: TrialStarted) -> Text:
 
 
 def finding_line(event: FindingRecorded) -> Text:
-    """Aligned, so that a night of them reads as a table."""
-    verdict = event.verdict if event.val_bpb is not None else event.outcome
-    style = VERDICT_STYLES.get(verdict, "red")
-    number = "" if event.val_bpb is None else f"{event.val_bpb:.4f}"
     effect = "" if event.effect is None else effect_words(event)
-    line = Text(f"#{event.number:<4} ").append(f"{verdict:<13}", style=style).append(f"{number:>8}  {effect:>16}  ")
-    line.append(event.title).append(f"  {event.reason}" if event.reason else "", style="dim")
+    verdict = event.verdict if event.val_bpb is not None else event.outcome
+    line = result_line(f"#{event.number}", verdict, event.val_bpb, effect, event.title, event.reason)
     return line.append("  new best", style="bold green") if event.is_best else line
+
+
+def result_line(name: str, verdict: str, val_bpb: float | None, effect: str, title: str, reason: str) -> Text:
+    """Aligned, so that a night of them reads as a table."""
+    number = "" if val_bpb is None else f"{val_bpb:.4f}"
+    line = Text(f"{name:<5} ").append(f"{verdict:<13}", style=verdict_style(verdict))
+    line.append(f"{number:>8}  {effect:>16}  ").append(title)
+    return line.append(f"  {reason}" if reason else "", style="dim")

@@ -5,7 +5,7 @@ Knows the tables and asks node/journal.py for rows; what a record says is the no
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -75,17 +75,30 @@ class TopicJournal:
         """Store a record; False if its place in the author's log is taken (see `at`). Our own are durable on return."""
         peer, way = ("", Way.OWN) if own else ("", "") if heard is None else (heard.peer, heard.way)
         with self.journal.transaction(durable=own):
-            added = self.journal.execute(
-                "INSERT OR IGNORE INTO records (id, brief, author, seq, kind, received, sent, frame, heard_from, way,"
-                " made_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(record.id, self.brief, record.author, record.seq, record.kind, received, int(not own)),
-                    *(record.frame, peer, str(way), record.at_ms),
-                ),
-            )
+            added = self._insert(record, received, sent=not own, peer=peer, way=str(way))
         if added and record.author not in self._forked and record.seq == self._heads.get(record.author, 0) + 1:
             self._advance(record.author)
         return bool(added)
+
+    def append_log(self, records: Sequence[Record], received: float, commits: Mapping[str, str]) -> None:
+        """Store another author's whole log, and what commits its findings are: all of it or nothing."""
+        with self.journal.transaction(durable=True):
+            for record in records:
+                added = self._insert(record, received, sent=True, peer="", way="")
+                assert added, f"{record.id}, at {record.seq} of {record.author}, is here already"
+            for id, commit in commits.items():
+                self.journal.remember_commit(id, commit)
+        self._heads = self._read_heads()
+
+    def _insert(self, record: Record, received: float, *, sent: bool, peer: str, way: str) -> int:
+        return self.journal.execute(
+            "INSERT OR IGNORE INTO records (id, brief, author, seq, kind, received, sent, frame, heard_from, way,"
+            " made_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(record.id, self.brief, record.author, record.seq, record.kind, received, int(sent)),
+                *(record.frame, peer, way, record.at_ms),
+            ),
+        )
 
     def _advance(self, author: str) -> None:
         """Move an author's head over what is now contiguous: records may have come in any order."""

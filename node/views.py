@@ -15,6 +15,7 @@ from node.branches.quotas import read_kept
 from node.clock import rfc3339, wall_clock
 from node.early_stopping import saved_json
 from node.home import Home
+from node.imported import imported_authors, refuse_work_on
 from node.journal import Journal
 from node.network_file import read_network
 from node.notebook import ledger_of
@@ -27,6 +28,7 @@ from node.report.finding_json import finding_json
 from node.report.patch import text_diff
 from node.results.repository import Results, open_results
 from node.sealed import SealedScore, drift_of
+from node.sparkline import best_so_far, thinned
 from node.steering import files_of, goal_of, load_steering, read_program, steering_json
 from node.text import clean
 from node.topic_journal import TopicJournal
@@ -37,6 +39,7 @@ from swarm.space import changes
 from swarm.words import BriefId, FindingId, PeerId, SwarmError
 
 Json = dict[str, Any]  # Any: a JSON document
+COURSE_POINTS = 60  # of a branch's way down
 LEAST_ID_CHARACTERS = 4  # of the beginning of a finding's id
 
 
@@ -73,6 +76,11 @@ class Archive:
         return self.state.get("brief_id", self.brief_id) == self.brief_id
 
     @property
+    def imported(self) -> bool:
+        """Whether it came out of another tool's table, and is only to look at."""
+        return self.brief_id in imported_authors(self.home)
+
+    @property
     def running(self) -> bool:
         return self.is_latest and self.home.running()
 
@@ -103,12 +111,17 @@ def open_archive(home: Home, topic: str | None = None) -> Generator[Archive]:
     try:
         state = home.read_state()
         brief_id, brief = choose_brief(home, state, journal, topic)
-        me, records = PeerId(load_or_create(home.key).peer_id), journal.of(brief_id)
+        me, records = whose(home, brief_id), journal.of(brief_id)
         ledger = ledger_of(brief, records.records(), ignored=records.unwanted() - {me})
         commits, sealed, spending = journal.commits(), journal.sealed_scores(brief_id), read_spending(home.spending)
         yield Archive(home, state, me, brief_id, brief, ledger, commits, sealed, records, spending)
     finally:
         journal.close()
+
+
+def whose(home: Home, brief_id: BriefId) -> PeerId:
+    """Whose topic it is to those who look: this node's, or, of an imported one, that of whom all of it is by."""
+    return imported_authors(home).get(brief_id) or PeerId(load_or_create(home.key).peer_id)
 
 
 def topics(home: Home, state: Json, journal: Journal) -> tuple[tuple[BriefId, str], ...]:
@@ -275,11 +288,20 @@ async def branches(archive: Archive) -> Json:
                 "head": heads.get(name),
                 "findings": len(archive.ledger.entries(author=peer)),
                 "best": measured[0].val_bpb if measured else None,
+                "course": _course(archive, peer),
                 **await _against_records(archive, peer, name if name in heads else None),
                 "fetched": asdict(kept[name]) if name in kept and name in heads else None,
             }
         )
     return {"branches": rows}
+
+
+def _course(archive: Archive, peer: PeerId) -> list[float]:
+    """How an author's best came down, on the track of its latest finding."""
+    entries = archive.ledger.entries(author=peer)
+    track = entries[-1].finding.track if entries else None
+    numbers = [entry.val_bpb for entry in entries if entry.val_bpb is not None and entry.finding.track == track]
+    return thinned(best_so_far(numbers), COURSE_POINTS)
 
 
 async def _against_records(archive: Archive, peer: str, branch: str | None) -> Json:
@@ -291,6 +313,7 @@ async def _against_records(archive: Archive, peer: str, branch: str | None) -> J
 
 
 def ticket(archive: Archive) -> Json:
+    refuse_work_on(archive.home, archive.brief_id)
     if not archive.is_latest:
         raise NothingFound(
             f"the node in {archive.home.path} last worked on another topic; for a ticket of this one start it with: "

@@ -14,7 +14,7 @@ from small_home import furnish
 from small_lab import ALICE, BOB, BRIEF, BRIEF_BYTES, BRIEF_ID, PeerLog
 
 from gossip.identity import load_or_create
-from node.cli import look
+from node.cli import findings, look, standings
 from node.events import Events
 from node.home import Home
 from node.journal import Journal
@@ -195,11 +195,11 @@ def not_json(text: str) -> object:
     ("command", "arguments"),
     [
         (look.status, ()),
-        (look.log, ()),
-        (look.log, ("--all",)),
-        (look.leaderboard, ()),
-        (look.leaderboard, ("--all-classes",)),
-        (look.branches, ()),
+        (findings.log, ()),
+        (findings.log, ("--all",)),
+        (standings.leaderboard, ()),
+        (standings.leaderboard, ("--all-classes",)),
+        (standings.branches, ()),
     ],
     ids=lambda value: value.name if isinstance(value, click.Command) else " ".join(value),
 )
@@ -215,7 +215,7 @@ def test_every_finding_can_be_shown_and_compared(capsys: pytest.CaptureFixture[s
         ids = [entry.id for entry in archive.ledger.entries()]
     assert len(ids) >= len(TAKEN)
     for number, id in enumerate(ids):
-        for command, references in ((look.show, (id,)), (look.diff, (ids[number - 1], id))):
+        for command, references in ((findings.show, (id,)), (findings.diff, (ids[number - 1], id))):
             shown(capsys, home, command, *references)
             assert json.loads(shown(capsys, home, command, *references, "--json"), parse_constant=not_json)
 

@@ -52,6 +52,17 @@ def test_frames_come_back_byte_for_byte_in_order_of_arrival(journal):
     assert journal.briefs() == [BRIEF]
 
 
+def test_a_whole_log_is_stored_or_nothing_of_it(journal):
+    topic, records = journal.of(BRIEF), log_of(ALICE, 3)
+    with pytest.raises(AssertionError, match="is here already"):
+        topic.append_log([*records, records[0]], 1.0, {records[0].id: "c0ffee"})
+    assert (journal.briefs(), journal.commits(), topic.heads()) == ([], {}, {})
+    topic.append_log(records, 1.0, {records[0].id: "c0ffee"})
+    assert [r.frame for r in topic.records()] == [r.frame for r in records]
+    assert (topic.heads(), topic.unsent()) == ({ALICE.peer_id: 3}, []), "others' records are never told as ours"
+    assert journal.commits() == {records[0].id: "c0ffee"}
+
+
 def test_a_place_in_a_log_is_taken_once(journal):
     topic = journal.of(BRIEF)
     first = log_of(ALICE, 1)[0]

@@ -72,6 +72,7 @@ EVENTS: list[Event] = [
     dataclasses.replace(RECEIVED, name="", val_bpb=None),
     said.ProposalRefused(at=AT, stage="smoke", proposer="llm:m", title="wider", reason="KeyError: 'x'", sent_back=True),
     said.ProposalRefused(at=AT, stage="command", proposer="command", title="", reason="it changed nothing"),
+    said.ModelAsked(at=AT, by="llm:code", outcome="answered", calls=1, tokens_in=900, tokens_out=90, cost_usd=None),
     said.PeersChanged(at=AT, peers=PEERS[:2]),
     said.PeersChanged(at=AT, peers=()),
     said.ModelAsked(at=AT, by="llm:code", outcome="answered", calls=2, tokens_in=900, tokens_out=80, cost_usd=0.01),

@@ -13,7 +13,7 @@ from small_lab import ALICE, BRIEF_BYTES, BRIEF_ID
 
 from gossip.identity import load_or_create
 from node import views
-from node.cli import look
+from node.cli import findings, look, standings
 from node.home import Home, NoHome
 from node.journal import Journal, JournalError
 from node.sealed import SealedScore
@@ -232,8 +232,10 @@ def test_a_terminal_shows_drift_in_one_line(scored, capsys):
         return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
     assert "sealed 2.0321 (validation 2.0000; gap +0.0321, first milestone +0.0100)" in shown(look.status)
-    assert "sealed 2.2100 (validation 2.2000; gap +0.0100)" in shown(look.show, "1")
-    assert not any("sealed" in line for line in (*shown(look.show, "3"), *shown(look.log), *shown(look.leaderboard)))
+    assert "sealed 2.2100 (validation 2.2000; gap +0.0100)" in shown(findings.show, "1")
+    assert not any(
+        "sealed" in line for line in (*shown(findings.show, "3"), *shown(findings.log), *shown(standings.leaderboard))
+    )
 
 
 def test_diff_of_two_findings_and_of_one_with_itself(archive):

@@ -63,6 +63,7 @@ def run(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
         "depth": len(path),
         "results": str(sight.home.results),
         "own": made["peer"] == sight.catalogue.me,
+        "imported": sight.archive.imported,
     }
 
 

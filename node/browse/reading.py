@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gossip.identity import load_or_create
 from node import views
 from node.browse.catalogue import Catalogue
 from node.home import Home
@@ -97,7 +96,7 @@ class Reading:
     def _sight(self, journal: Journal, topic: str | None) -> Sight:
         state = self._home.read_state()
         brief_id, brief = views.choose_brief(self._home, state, journal, topic)
-        me, records = PeerId(load_or_create(self._home.key).peer_id), journal.of(brief_id)
+        me, records = views.whose(self._home, brief_id), journal.of(brief_id)
         kept = self._kept.pop(brief_id, None) or _Kept(Catalogue(brief_id, brief, me))
         self._kept[brief_id] = kept
         while len(self._kept) > MAX_CATALOGUES:

@@ -10,20 +10,24 @@ import click
 from gossip.refusal import GossipError
 from node.cli.bench import bench
 from node.cli.browse import browse
-from node.cli.exchange import export
+from node.cli.exchange import export, import_table
 from node.cli.explain import explain
 from node.cli.fetch import fetch
+from node.cli.findings import diff, log, show
 from node.cli.launch import join, launch
-from node.cli.look import branches, diff, leaderboard, log, show, status, ticket
+from node.cli.look import status, ticket
 from node.cli.metrics import metrics
 from node.cli.peers import peers
 from node.cli.replay import replay
 from node.cli.report import finalize, report
 from node.cli.simulate import simulate
+from node.cli.standings import branches, leaderboard
 from node.cli.steer import steer
 from node.cli.topic import topic
 from node.cli.trouble import doctor
+from node.cli.watch import watch
 from node.home import NoHome
+from node.imported import OnlyToLookAt
 from node.launching import UsageError
 from node.simulation.scenario import ScenarioError
 from node.topics.topic_file import TopicError
@@ -37,8 +41,8 @@ def swarm() -> None:
 
 
 _COMMANDS: tuple[click.Command, ...] = (
-    *(launch, join, ticket, status, peers, leaderboard, branches, log, show, diff, explain, replay),
-    *(browse, fetch, steer, report, finalize, export, topic, metrics, doctor, simulate, bench),
+    *(launch, join, ticket, status, watch, peers, leaderboard, branches, log, show, diff, explain, replay),
+    *(browse, fetch, steer, report, finalize, export, import_table, topic, metrics, doctor, simulate, bench),
 )
 for command in _COMMANDS:
     swarm.add_command(command)
@@ -70,7 +74,7 @@ def _run(stdout: int | None) -> None:
     except click.ClickException as error:
         click.echo(f"swarm: {error.format_message()}", err=True)
         sys.exit(1)
-    except (UsageError, TopicError, ScenarioError, NoHome) as error:
+    except (UsageError, TopicError, ScenarioError, NoHome, OnlyToLookAt) as error:
         click.echo(f"swarm: {error}", err=True)
         sys.exit(2)
     except (SwarmError, GossipError) as error:

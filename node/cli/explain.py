@@ -3,8 +3,9 @@
 import click
 
 from node import views
-from node.cli.look import print_fact, print_json, replay_words
+from node.cli.look import print_json, replay_words
 from node.cli.options import home_option, json_option, topic_option
+from node.cli.paper import print_fact
 from node.home import Home
 from node.story import explain as story
 from node.story import in_sentences

@@ -17,6 +17,7 @@ from node.branches.quotas import DEFAULT_QUOTA_MB
 from node.browse.address import PageAddress
 from node.cli.options import PageAddressType, PeerType, home_option
 from node.home import Home
+from node.imported import refuse_work_on
 from node.launching import Launch, UsageError
 from node.metrics_server import MetricsAddress
 from node.proposers.auto import KINDS, Kind
@@ -244,6 +245,8 @@ def _start(
     plain: bool,
 ) -> None:
     check_page_address(page, dashboard_expose)
+    if reference is not None:
+        refuse_work_on(home, reference)
     chosen = Launch(
         topic=reference,
         ticket=ticket,

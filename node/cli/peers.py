@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.text import Text
 
 from node import views
-from node.cli.look import print_json, row, table
+from node.cli.look import print_json
 from node.cli.options import home_option, json_option, topic_option
+from node.cli.paper import row, table
 from node.clock import wall_clock
 from node.clock_skew import in_words
 from node.home import Home

@@ -9,8 +9,9 @@ from typing import Any, TextIO, cast
 import click
 import trio
 
-from node.cli.look import bpb, print_fact, print_json
+from node.cli.look import bpb, print_json
 from node.cli.options import home_option, json_option
+from node.cli.paper import print_fact
 from node.events import Event, Events, Notice, Preparing
 from node.home import Home
 from node.replays import asking

@@ -6,8 +6,9 @@ import click
 import trio
 
 from node import views
-from node.cli.look import bpb, print_fact, print_json
+from node.cli.look import bpb, print_json
 from node.cli.options import home_option, json_option, topic_option
+from node.cli.paper import print_fact
 from node.clock import rfc3339, wall_clock
 from node.home import Home
 from node.report.topic_report import Told, report_files

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from node import shipped
-from node.cli.look import print_json, row, table
+from node.cli.look import print_json
 from node.cli.options import json_option
+from node.cli.paper import row, table
 
 if TYPE_CHECKING:
     from node.simulation.figures import Result

@@ -5,8 +5,9 @@ from dataclasses import replace
 import click
 
 from node import views
-from node.cli.look import print_fact, print_json
+from node.cli.look import print_json
 from node.cli.options import home_option, json_option, topic_option
+from node.cli.paper import print_fact
 from node.clock import wall_clock
 from node.home import Home
 from node.proposers.steering import Steering, SteeringError, read_value, show, unknown

@@ -6,8 +6,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from node.cli.look import print_json, row, table
+from node.cli.look import print_json
 from node.cli.options import json_option
+from node.cli.paper import row, table
 from node.topics.loading import TopicSummary, describe_topic, shipped_topics
 from node.views import Json
 

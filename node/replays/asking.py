@@ -11,6 +11,7 @@ from typing import Any
 from node import views
 from node.events import Events
 from node.home import Home
+from node.imported import refuse_work_on
 from node.replays.alone import Here, look_around, replay_alone, wait_for_node
 from node.replays.plan import Bench, called, plan
 from node.replays.request import ReplayRefused, ReplayRequest, ReplayRequests
@@ -44,6 +45,7 @@ def ask(home: Home, topic: str | None, reference: str, steps: int | None) -> Ask
     file = topic if topic is not None and (topic.endswith(".toml") or "/" in topic) else None
     name = describe_topic(file).name if file else topic
     with views.open_archive(home, name) as archive:
+        refuse_work_on(home, archive.brief_id)
         try:
             entry = views.find(archive, reference)
         except views.NothingFound as error:
