@@ -14,20 +14,20 @@ from collections.abc import Mapping, Sequence
 
 from node.proposers.credit import Evidence
 
-FLOOR = 0.05  # of the trials go to each arm whatever it earned
+FLOOR = 0.02  # of the trials go to each arm whatever it earned
 PRIOR_TRIALS = 10.0  # what is believed of an arm before it has done anything is worth so many trials; guess
 # ... with these points, for who was better at equal compute where others measured it (models before random search), and
 # on made-up surfaces (`swarm bench proposers --made-up N`). Guesses; evidence moves them within a night.
 PRIOR_POINTS = {
     "tpe": 3.0,
     "local": 3.0,
-    "cmaes": 1.2,
-    "crossover": 0.6,
+    "cmaes": 0.6,
+    "crossover": 0.2,
     "command": 2.0,
     "llm:config": 1.5,
     "llm:code": 1.0,
     "random": 0.3,
-    "ablate": 0.3,
+    "ablate": 0.1,
 }
 NEW_ARM_POINTS = 1.0
 
