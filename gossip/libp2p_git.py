@@ -24,7 +24,7 @@ from gossip.branches import (
 from gossip.budgets import Budgets, Rate
 from gossip.bus import BlobAbsent, PeerUnreachable, in_short
 from gossip.libp2p_messages import LENGTH_BYTES, check_speaks, framed, read_exactly, read_message
-from gossip.pipe import Limits, Pipe, TooMuch
+from gossip.pipe import Limits, Pipe, TooMuch, TooSlow
 from gossip.refusal import GossipError
 from gossip.traffic import Kind, Traffic
 
@@ -45,9 +45,12 @@ class _Wire:
     def __init__(self, stream: INetStream) -> None:
         self._stream = stream
         self._reading: trio.CancelScope | None = None
+        self._over = False
         self.write, self.close = stream.write, stream.close
 
     async def read(self, n: int) -> bytes:
+        if self._over:
+            return b""
         with trio.CancelScope() as self._reading:
             piece = await self._stream.read(n)
             self._reading = None
@@ -55,11 +58,15 @@ class _Wire:
         return b""
 
     async def reset(self) -> None:
-        with suppress(Exception):
-            await self._stream.reset()
-        await trio.sleep(_SETTLE_SECONDS)  # a read that was just writing is done with it, and only waits if it goes on
-        if self._reading is not None:
-            self._reading.cancel()
+        """The read ends in any case: a peer that takes nothing holds the reset, too."""
+        self._over = True
+        try:
+            with suppress(Exception):
+                await self._stream.reset()
+                await trio.sleep(_SETTLE_SECONDS)  # a read that was just writing is done, and only waits if it goes on
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
 
 
 class GitStreams:
@@ -171,4 +178,6 @@ def _told(peer: str, error: BaseException) -> BaseException:
         return error
     if isinstance(error, GossipError) and not isinstance(error, PeerUnreachable):
         return error
+    if isinstance(error, TooSlow):
+        return TooSlow(f"peer {peer}: {error}")
     return PeerUnreachable(f"peer {peer} broke off: {in_short(error)}")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import count
 from typing import Protocol
 
 import trio
@@ -27,6 +28,9 @@ PART_SECONDS = 3.0  # for the peer to close its end
 RESET_SECONDS = 2.0
 _GRANT_BYTES = 512 * 1024  # room is given back in such portions
 _READ_BYTES = 1 << 20
+_HAND_OVER_BYTES = 512 * 1024
+_FRAMES_AT_ONCE = 256  # then others have their turn
+SLOW_SECONDS = 60.0  # before a peer counts as slow
 _HURRY_SECONDS = 0.2  # of sending ahead of the pace: fewer, larger pauses
 
 
@@ -43,6 +47,10 @@ _LONGEST = {int(Frame.BYTES): PIECE_BYTES, int(Frame.ROOM): 4, int(Frame.END): 0
 
 class TooMuch(GossipError):
     """A peer sent more than it was allowed to."""
+
+
+class TooSlow(PeerUnreachable):
+    """A peer sent less than it had to."""
 
 
 class LocalEnd(GossipError):
@@ -68,6 +76,7 @@ class Limits:
     bytes_per_second_in: float = float("inf")
     bytes_per_second_out: float = float("inf")
     silence_seconds: float = 120.0  # without any frame of the peer's, before its end
+    least_bytes_per_second: float = 0  # that come, in the mean
 
 
 class Pace:
@@ -102,18 +111,19 @@ class Pipe:
         self._room, self._more_room = ROOM_BYTES, trio.Event()
         self._given = ROOM_BYTES  # room that the peer has not used
         self._heard_all, self._heard_end = False, trio.Event()
+        self._came, self._news = bytearray(), trio.Event()  # not handed over; bounded by room
+        self._began = trio.current_time()
         self.bytes_in = 0
 
     async def run(self) -> None:
         """Until both sides have said everything. Raises PeerUnreachable, TooMuch, LocalEnd."""
-        give, take = trio.open_memory_channel[bytes](ROOM_BYTES)  # bounded by room, not by pieces
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive, give)
+                nursery.start_soon(self._receive)
                 try:
                     async with trio.open_nursery() as both:
                         both.start_soon(self._send)
-                        both.start_soon(self._feed, take)
+                        both.start_soon(self._feed)
                     await self._part()
                 finally:  # reading is not interrupted otherwise
                     if not self._heard_end.is_set():
@@ -170,31 +180,32 @@ class Pipe:
 
     # --- in ---
 
-    async def _receive(self, give: trio.MemorySendChannel[bytes]) -> None:
+    async def _receive(self) -> None:
         try:
-            await self._receive_frames(give)
+            await self._receive_frames()
         except Exception:  # whatever the library raises for a stream that was closed, which is right by now
+            await trio.lowlevel.checkpoint_if_cancelled()  # given up from outside: then that is why
             if not self._heard_all:
                 raise
         finally:
             self._heard_end.set()
 
-    async def _receive_frames(self, give: trio.MemorySendChannel[bytes]) -> None:
+    async def _receive_frames(self) -> None:
         """Room is still given after the last bytes."""
         buffer = bytearray()
-        async with give:
-            while True:
-                kind, content = await self._frame(buffer)
-                if kind is Frame.ROOM:
-                    self._gain(int.from_bytes(content, "big"))
-                elif self._heard_all:
-                    raise PeerUnreachable("it goes on after its end")
-                elif kind is Frame.END:
-                    self._heard_all = True
-                    await give.aclose()
-                else:
-                    self._take(content)
-                    give.send_nowait(content)
+        for number in count(1):
+            kind, content = await self._frame(buffer)
+            if kind is Frame.ROOM:
+                self._gain(int.from_bytes(content, "big"))
+            elif self._heard_all:
+                raise PeerUnreachable("it goes on after its end")
+            elif kind is Frame.END:
+                self._heard_all = True
+                self._news.set()
+            else:
+                self._take(content)
+            if number % _FRAMES_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
 
     def _take(self, content: bytes) -> None:
         self._given -= len(content)
@@ -204,6 +215,11 @@ class Pipe:
             raise PeerUnreachable("it sends what there is no room for")
         if self.bytes_in > self._limits.bytes_in:
             raise TooMuch(f"more than {self._limits.bytes_in} bytes were sent")
+        seconds = trio.current_time() - self._began
+        if seconds > SLOW_SECONDS and self.bytes_in < self._limits.least_bytes_per_second * seconds:
+            raise TooSlow(f"it sent {self.bytes_in} bytes in {seconds:.0f} s, which is too slow")
+        self._came += content
+        self._news.set()
 
     async def _frame(self, buffer: bytearray) -> tuple[Frame, bytes]:
         await self._fill(buffer, HEAD_BYTES)
@@ -215,8 +231,8 @@ class Pipe:
         del buffer[: HEAD_BYTES + length]
         return Frame(kind), content
 
-    async def _fill(self, buffer: bytearray, count: int) -> None:
-        while len(buffer) < count:
+    async def _fill(self, buffer: bytearray, wanted: int) -> None:
+        while len(buffer) < wanted:
             seconds = float("inf") if self._heard_all else self._limits.silence_seconds
             # Reading writes, too: the library tells the peer that there is room. So it is not cancelled either.
             with trio.move_on_after(seconds, shield=True) as scope:
@@ -228,26 +244,36 @@ class Pipe:
                 raise PeerUnreachable(f"silent for {self._limits.silence_seconds:.0f} s")
 
     def _gain(self, room: int) -> None:
-        self._room = min(self._room + room, ROOM_BYTES)
+        if not room or self._room + room > ROOM_BYTES:
+            raise PeerUnreachable("it gives room for what was not sent")
+        self._room += room
         self._more_room.set()
 
-    async def _feed(self, take: trio.MemoryReceiveChannel[bytes]) -> None:
+    async def _feed(self) -> None:
         pace, owed, reading = Pace(self._limits.bytes_per_second_in), 0, True
-        async with take:
-            async for piece in take:
-                if reading:
-                    reading = await self._hand_over(piece)
-                owed += len(piece)
-                if owed >= _GRANT_BYTES or not take.statistics().current_buffer_used:
-                    await pace.spend(owed)
-                    self._given += owed
-                    if not self._heard_all:
-                        await self._write(Frame.ROOM, owed.to_bytes(4, "big"))
-                    owed = 0
+        while piece := await self._next():
+            if reading:
+                reading = await self._hand_over(piece)
+            owed += len(piece)
+            if owed >= _GRANT_BYTES or not self._came:
+                await pace.spend(owed)
+                self._given += owed
+                if not self._heard_all:
+                    await self._write(Frame.ROOM, owed.to_bytes(4, "big"))
+                owed = 0
         try:
             await self._local.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
+
+    async def _next(self) -> bytes:
+        """What came and was not handed over; b"" after the last."""
+        while not self._came and not self._heard_all:
+            self._news = trio.Event()
+            await self._news.wait()
+        piece = bytes(self._came[:_HAND_OVER_BYTES])
+        del self._came[:_HAND_OVER_BYTES]
+        return piece
 
     async def _hand_over(self, piece: bytes) -> bool:
         try:

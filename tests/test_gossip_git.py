@@ -13,7 +13,7 @@ from gossip.branches import BranchSource, decode_request, encode_request, open_h
 from gossip.bus import BlobAbsent, Bus, PeerUnreachable
 from gossip.libp2p_bus import Libp2pBus
 from gossip.memory_bus import MemoryNetwork, memory_wires
-from gossip.pipe import PIECE_BYTES, ROOM_BYTES, Frame, Limits, LocalEnd, Pipe, TooMuch
+from gossip.pipe import PIECE_BYTES, ROOM_BYTES, Frame, Limits, LocalEnd, Pipe, TooMuch, TooSlow
 from gossip.refusal import Answer, Refused
 from gossip.traffic import Kind
 from tests.simworld.gossip_world import TOPIC, identity, until
@@ -247,6 +247,8 @@ async def test_who_asks_without_end_is_told_to_wait(monkeypatch: pytest.MonkeyPa
         (bytes([Frame.BYTES]) + (PIECE_BYTES + 1).to_bytes(4, "big"), "which is none"),
         (bytes([Frame.ROOM]) + (5).to_bytes(4, "big"), "which is none"),
         (bytes([Frame.BYTES]) + bytes(4), "no room"),
+        (bytes([Frame.ROOM]) + (4).to_bytes(4, "big") + bytes(4), "what was not sent"),
+        (bytes([Frame.ROOM]) + (4).to_bytes(4, "big") + (1).to_bytes(4, "big"), "what was not sent"),
         (bytes([Frame.BYTES]) + (10).to_bytes(4, "big") + b"half", "cut"),
         (b"", "cut"),
     ],
@@ -284,6 +286,45 @@ async def test_a_silent_peer_is_given_up(autojump_clock) -> None:
     _git, local = trio.testing.memory_stream_pair()
     with pytest.raises(PeerUnreachable, match="silent for 120 s"):
         await Pipe(here, local, PLENTY).run()
+
+
+async def test_a_peer_that_gives_next_to_nothing_is_given_up(autojump_clock) -> None:
+    here, there = memory_wires()
+    git, local = trio.testing.memory_stream_pair()
+
+    async def drip() -> None:
+        while True:
+            await there.write(bytes([Frame.BYTES]) + (1000).to_bytes(4, "big") + bytes(1000))
+            await trio.sleep(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip)
+        nursery.start_soon(everything, git)
+        with pytest.raises(TooSlow, match="too slow"):
+            await Pipe(here, local, Limits(1 << 30, least_bytes_per_second=16e3)).run()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stalled_peer_does_not_keep_its_place(autojump_clock) -> None:
+    """Its connection takes nothing any more, not even that the stream is over."""
+
+    class Stalled:
+        async def read(self, n: int) -> bytes:
+            return await trio.sleep_forever()
+
+        async def write(self, piece: bytes) -> None:
+            await trio.sleep_forever()
+
+        async def close(self) -> None:
+            await trio.sleep_forever()
+
+        reset = close
+
+    git, local = trio.testing.memory_stream_pair()
+    await git.send_all(b"x")
+    wire = libp2p_git._Wire(Stalled())  # type: ignore[arg-type]
+    with trio.fail_after(1000), pytest.raises(PeerUnreachable, match="took nothing"):
+        await Pipe(wire, local, PLENTY, outlives=True).run()
 
 
 async def test_the_pace_is_kept(autojump_clock) -> None:

@@ -8,7 +8,7 @@ what was changed and not ten thousand trees.
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -22,7 +22,9 @@ from node.text import clean
 
 MAX_COMMITS = 100_000
 MAX_CHANGES = 2_000_000  # files touched by all new commits; ours touch fifteen each
-MAX_LISTING_BYTES = 96 << 20  # 150 bytes a changed file: forty thousand runs at one time
+COMMITS_AT_ONCE = 100  # that are listed and looked at: what a listing becomes in memory is ten times its size
+MAX_LISTING_BYTES = 16 << 20  # of those; 150 bytes a changed file. Of a shallow branch: seven thousand runs
+MAX_NAMES_BYTES = 96 << 20  # of new objects, 41 bytes each; of new records together
 MAX_FILE_BYTES = 16 << 20  # a log is 200 kB; a person's file may be larger
 MAX_ENTRIES = 200_000  # of one folder
 MAX_NAME_BYTES = 200
@@ -81,21 +83,38 @@ async def check_commits(git: QuietGit, owned: Owned, head: SignedHead, old: str 
 
 async def _new_commits(git: QuietGit, owned: Owned, new: str, old: str | None, *, shallow: bool) -> list[_Commit]:
     """Oldest first. Of a shallow branch there is one, and all its files are new."""
-    form = "--format=%x01%H %P%x02%(trailers:key=Finding-Id,valueonly)%x02%(trailers:key=Run,valueonly)%x02"
-    raw = ("--raw", "-r", "-z", "--root", "--no-renames", "--no-abbrev", "--no-color", "--no-ext-diff", "-m")
-    limits = ("--reverse", "--topo-order", f"--max-count={MAX_COMMITS + 1}", *(("--no-walk",) if shallow else ()))
     since = (f"^{old}",) if old is not None and not shallow else ()
+    limits = ("--reverse", "--topo-order", f"--max-count={MAX_COMMITS + 1}", *(("--no-walk",) if shallow else ()))
     try:
-        out = await git.run("log", form, *raw, *limits, "--end-of-options", new, *since, "--",
-                            limit_bytes=MAX_LISTING_BYTES)  # fmt: skip
+        ids = (await git.run("rev-list", *limits, "--end-of-options", new, *since)).decode().split()
+        commits: list[_Commit] = []
+        changes = 0
+        for at in range(0, len(ids), COMMITS_AT_ONCE):
+            listing = await _list(git, ids[at : at + COMMITS_AT_ONCE])
+            read = await trio.to_thread.run_sync(_read_and_check, owned, listing, shallow)
+            changes += sum(len(commit.changes) for commit in read)
+            commits += [_only_record(commit) for commit in read]
+            if len(ids) > MAX_COMMITS or changes > MAX_CHANGES:
+                raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has more than {MAX_COMMITS} commits or files")
     except TooLong:
         raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} changes too many files to be looked at") from None
     except GitFailed as failure:
         raise BranchRefused(Refusal.DAMAGED, f"{owned.branch} cannot be read: {failure.line}") from None
-    commits = await trio.to_thread.run_sync(_read_and_check, owned, out, shallow)
-    if len(commits) > MAX_COMMITS or sum(len(commit.changes) for commit in commits) > MAX_CHANGES:
-        raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has more than {MAX_COMMITS} new commits or files")
     return commits
+
+
+async def _list(git: QuietGit, ids: list[str]) -> bytes:
+    """Each of these commits and what it changes."""
+    form = "--format=%x01%H %P%x02%(trailers:key=Finding-Id,valueonly)%x02%(trailers:key=Run,valueonly)%x02"
+    raw = ("--raw", "-r", "-z", "--root", "--no-renames", "--no-abbrev", "--no-color", "--no-ext-diff", "-m")
+    return await git.run("log", form, *raw, "--no-walk=unsorted", "--stdin",
+                         stdin=_lines(ids), limit_bytes=MAX_LISTING_BYTES)  # fmt: skip
+
+
+def _only_record(commit: _Commit) -> _Commit:
+    """Without the other changes, which were looked at."""
+    record = f"{commit.run}/record.bin"
+    return replace(commit, changes=tuple(change for change in commit.changes if change.path == record))
 
 
 def _read_and_check(owned: Owned, log: bytes, shallow: bool) -> list[_Commit]:
@@ -193,7 +212,7 @@ async def _records(git: QuietGit, owned: Owned, commits: list[_Commit]) -> list[
         kind, _, size = line.partition(" ")
         if kind != "blob" or int(size) > MAX_FRAME_BYTES:
             raise BranchRefused(Refusal.NOT_A_RESULT, f"{owned.branch} has a record.bin that is none")
-    out = await git.run("cat-file", "--batch", stdin=_lines(blobs), limit_bytes=MAX_LISTING_BYTES)
+    out = await git.run("cat-file", "--batch", stdin=_lines(blobs), limit_bytes=MAX_NAMES_BYTES)
     try:
         records = await trio.to_thread.run_sync(lambda: [open_frame(frame) for frame in _batch(out)])
     except Refused as refused:
@@ -236,7 +255,7 @@ def _batch(out: bytes) -> Iterator[bytes]:
 async def check_sizes(git: QuietGit, owned: Owned, new: str, old: str | None) -> None:
     """No single file that would fill a memory when it is read. Raises BranchRefused."""
     names = await git.run("rev-list", "--objects", "--no-object-names", "--end-of-options", new,
-                          *((f"^{old}",) if old else ()), limit_bytes=MAX_LISTING_BYTES)  # fmt: skip
+                          *((f"^{old}",) if old else ()), limit_bytes=MAX_NAMES_BYTES)  # fmt: skip
     sizes = await git.run("cat-file", "--batch-check=%(objectsize)", "--buffer", stdin=names)
     if any(int(size) > MAX_FILE_BYTES for size in sizes.split() if size.isdigit()):
         raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has a file of more than {MAX_FILE_BYTES >> 20} MB")

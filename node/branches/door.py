@@ -69,7 +69,7 @@ class Door:
             async with stream, self._callers:
                 try:
                     await self._do(json.loads(await read_line(stream)), stream)
-                except (SwarmError, GossipError) as error:
+                except (SwarmError, GossipError, OSError) as error:
                     await _say(stream, {"ok": False, "why": str(error)})
                 except (ValueError, KeyError, TypeError):
                     await _say(stream, {"ok": False, "why": "not a request that this version knows"})

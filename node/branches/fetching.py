@@ -16,11 +16,12 @@ import trio
 
 from gossip.branches import MAX_BRANCHES, SignedHead
 from gossip.bus import PeerUnreachable, innermost
-from gossip.pipe import Limits, LocalEnd, TooMuch
+from gossip.pipe import Limits, LocalEnd, TooMuch, TooSlow
 from gossip.refusal import GossipError
 from node.branches.checking import check_commits, check_sizes, read_head
 from node.branches.quiet_git import QuietGit
 from node.branches.quotas import Quotas
+from node.branches.taking import cut, cut_at, pack, take_over
 from node.branches.words import BranchRefused, Owned, Refusal, owned_by_ref
 from node.clock import rfc3339, wall_clock
 from node.results.git import GitFailed, ResultsError
@@ -28,7 +29,10 @@ from node.results.git import GitFailed, ResultsError
 LOOK_BYTES = 4 << 20  # of the list of a peer's branches
 LOOK_SECONDS = 30.0
 FETCH_SECONDS = 3600.0
+LEAST_BYTES_PER_SECOND = 16e3  # of a peer, in the mean; nobody else is asked meanwhile
 TIDY_EVERY = 50  # branches taken in
+MAX_REFUSED = 10_000  # that are remembered
+DEPTHS = (1, 51)  # of a shallow branch: its newest commit, then below what a person may have put on top
 _OF_THE_WAY = ("hung up", "early eof", "remote error", "could not read from", "disconnect", "not our ref", "remote ref")
 _OURS = ("no space left", "unable to write", "read-only file system", "permission denied", "quota exceeded")
 
@@ -90,7 +94,8 @@ class Fetcher:
         self._me, self._brief, self._topic, self._join = me, brief, topic, join
         self._quotas, self._wanted = quotas, wanted
         self._turn = trio.Lock()
-        self._refused: dict[str, BranchRefused] = {}  # signed heads that are not asked for again
+        # Signed heads that are not asked for again, of this peer: another may give the same with the right branch.
+        self._refused: set[tuple[str, str]] = set()
         self._taken = 0
 
     async def fetch(
@@ -103,18 +108,24 @@ class Fetcher:
         again: bool = False,  # also what was refused before
     ) -> Fetched:
         """Everything new of these authors, of all if none is named. Raises PeerUnreachable, ResultsError."""
-        async with self._turn:
-            if again:
-                self._refused.clear()
-            names = [Owned(author, self._topic).branch for author in authors][:MAX_BRANCHES]
-            found = Fetched(peer)
-            for seen in await self._look(peer, names):
-                found.absent = False
-                if await self._is_news(seen):
-                    await self._fetch_one(peer, seen, found, shallow=shallow, rate=bytes_per_second)
-                else:
-                    found.current.append(seen.owned.branch)
-            return found
+        try:
+            async with self._turn:
+                return await self._fetch(peer, authors, shallow=shallow, rate=bytes_per_second, again=again)
+        except OSError as error:
+            raise ResultsError(f"peers' branches cannot be kept: {error.strerror or error}") from None
+
+    async def _fetch(self, peer: str, authors: Collection[str], *, shallow: bool, rate: float, again: bool) -> Fetched:
+        if again:
+            self._refused.clear()
+        names = [Owned(author, self._topic).branch for author in authors][:MAX_BRANCHES]
+        found = Fetched(peer)
+        for seen in await self._look(peer, names):
+            found.absent = False
+            if await self._is_news(peer, seen):
+                await self._fetch_one(peer, seen, found, shallow=shallow, rate=rate)
+            else:
+                found.current.append(seen.owned.branch)
+        return found
 
     async def head(self, author: str) -> SignedHead | None:
         """The signed head that is here; None if there is none."""
@@ -144,11 +155,13 @@ class Fetcher:
                 seen[owned.branch] = _Seen(owned, id, refs[owned.head_ref])
         return [seen[name] for name in sorted(seen)]
 
-    async def _is_news(self, seen: _Seen) -> bool:
-        if seen.signed in self._refused:
+    async def _is_news(self, peer: str, seen: _Seen) -> bool:
+        if (peer, seen.signed) in self._refused:
             return False
-        kept = self._quotas.kept.get(seen.owned.branch)
-        if kept is not None and kept.shallow:
+        here = await self._results.run("for-each-ref", "--format=%(objectname)", seen.owned.ref, seen.owned.head_ref)
+        if len(here.split()) == 2 and seen.signed.encode() in here.split():  # what is above it was not told
+            return False
+        if self._is_shallow(seen.owned):
             head = await self.head(seen.owned.peer)
             return head is None or head.commit.hex() != seen.commit
         return not await self._results.says("merge-base", "--is-ancestor", seen.commit, seen.owned.ref)
@@ -163,41 +176,60 @@ class Fetcher:
                 else:
                     found.current.append(seen.owned.branch)
         except BranchRefused as refused:
-            if refused.reason is not Refusal.TOO_LARGE or len(self._refused) > 10_000:
-                self._refused[seen.signed] = refused
+            if refused.reason is not Refusal.TOO_LARGE and len(self._refused) < MAX_REFUSED:
+                self._refused.add((peer, seen.signed))
             found.refused.append(refused)
         except trio.TooSlowError:
-            raise PeerUnreachable(f"peer {peer} gave {seen.owned.branch} for more than {FETCH_SECONDS:.0f} s") from None
+            raise TooSlow(f"peer {peer} gave {seen.owned.branch} for more than {FETCH_SECONDS:.0f} s") from None
 
     async def _take(self, peer: str, seen: _Seen, *, shallow: bool, rate: float) -> Taken | None:
         owned = seen.owned
         left = self._quotas.left(owned.branch)
         if left <= 0:
             raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} is not fetched: the quota is used up")
+        limits = Limits(left, rate, least_bytes_per_second=LEAST_BYTES_PER_SECOND)
         async with self._in_quarantine() as quarantine:
-            size_bytes = await self._receive(quarantine, peer, seen, Limits(left, rate), shallow=shallow)
-            head = await read_head(quarantine, owned, self._brief)
             old = await self._standing(owned)
-            kept = self._quotas.kept.get(owned.branch)
-            known = None if kept is not None and kept.shallow and not shallow else old
+            size_bytes, head = await self._receive(quarantine, peer, seen, limits, old, shallow=shallow)
+            known = old if shallow or not self._is_shallow(owned) else None
             if not await self._moves_forward(quarantine, owned, head, known, shallow=shallow):
                 return None
             commits = await check_commits(quarantine, owned, head, known, shallow=shallow)
             await check_sizes(quarantine, owned, head.commit.hex(), known)
+            size_bytes = max(size_bytes, await pack(quarantine, owned, head.commit.hex(), known, left))
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(_take_in, quarantine.directory, self._results.directory)
-                await self._move(owned, old, head.commit.hex(), await _blob(quarantine, owned))
+                await trio.to_thread.run_sync(take_over, quarantine, self._results)
+                await self._move(owned, old, head)
                 self._quotas.add(owned.branch, size_bytes, peer, rfc3339(wall_clock()), shallow=shallow)
         await self._tidy()
         return Taken(owned, old, head.commit.hex(), commits, size_bytes)
 
-    async def _receive(self, quarantine: QuietGit, peer: str, seen: _Seen, limits: Limits, *, shallow: bool) -> int:
+    def _is_shallow(self, owned: Owned) -> bool:
+        kept = self._quotas.kept.get(owned.branch)
+        return kept is not None and kept.shallow
+
+    async def _receive(
+        self, quarantine: QuietGit, peer: str, seen: _Seen, limits: Limits, old: str | None, *, shallow: bool
+    ) -> tuple[int, SignedHead]:
+        """How many bytes came, and the signed head of it. Where the history is cut is ours to say, from here on."""
+        depths = [f"--depth={depth}" for depth in DEPTHS] if shallow else []
+        if not shallow:
+            depths = ["--unshallow" if self._is_shallow(seen.owned) else "--no-update-shallow"]
+        head, came, size_bytes = None, False, 0
+        for depth in depths:
+            size_bytes += await self._git_fetch(quarantine, peer, seen, limits, depth)
+            head = await read_head(quarantine, seen.owned, self._brief)
+            if came := await quarantine.says("cat-file", "-e", f"{head.commit.hex()}^{{commit}}"):
+                break
+        assert head is not None
+        cut(quarantine, (cut_at(self._results) - {old}) | ({head.commit.hex()} if shallow and came else set()))
+        return size_bytes, head
+
+    async def _git_fetch(self, quarantine: QuietGit, peer: str, seen: _Seen, limits: Limits, depth: str) -> int:
         owned = seen.owned
         refs = [f"+{ref}:{ref}" for ref in (owned.ref, owned.head_ref)]
-        kept = self._quotas.kept.get(owned.branch)
-        depth = ["--depth=1"] if shallow else ["--unshallow"] if kept is not None and kept.shallow else []
         plain = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-progress",
-                 "--no-recurse-submodules", "--update-shallow", *depth]  # fmt: skip
+                 "--no-recurse-submodules", depth]  # fmt: skip
         try:
             return int(await self._talk(quarantine, peer, [owned.branch], limits, plain, refs))
         except TooMuch:
@@ -285,6 +317,8 @@ class Fetcher:
         """False: no news in it. Raises BranchRefused if what is here is not part of it."""
         new = head.commit.hex()
         if not await quarantine.says("cat-file", "-e", f"{new}^{{commit}}"):
+            if shallow:  # it is further down, or comes later
+                return False
             raise BranchRefused(Refusal.FORGED, f"the signed head of {owned.branch} names a commit that did not come")
         known = await self.head(owned.peer)
         if shallow:
@@ -297,7 +331,9 @@ class Fetcher:
             Refusal.REWRITTEN, f"{owned.branch} was rewritten: commit {old[:10]}, which is here, is not part of it"
         )
 
-    async def _move(self, owned: Owned, old: str | None, new: str, signed: str) -> None:
+    async def _move(self, owned: Owned, old: str | None, head: SignedHead) -> None:
+        new = head.commit.hex()
+        signed = (await self._results.run("hash-object", "-w", "--stdin", stdin=head.frame)).decode().strip()
         none = "0" * 40
         lines = ("start", f"update {owned.ref} {new} {old or none}", f"update {owned.head_ref} {signed}", "commit")
         await self._results.run("update-ref", "--stdin", stdin="".join(f"{line}\n" for line in lines).encode())
@@ -306,29 +342,3 @@ class Fetcher:
         self._taken += 1
         if self._taken % TIDY_EVERY == 0:
             await self._results.run("gc", "--auto", "--quiet", config={"gc.auto": "6700", "gc.autoDetach": "false"})
-
-
-async def _blob(quarantine: QuietGit, owned: Owned) -> str:
-    return (await quarantine.run("rev-parse", "--verify", "--end-of-options", owned.head_ref)).decode().split()[-1]
-
-
-def _take_in(quarantine: Path, results: Path) -> None:
-    """Move objects over: a pack before its index, which makes it count. Then which histories are cut short."""
-    ours, theirs = results / "objects", quarantine / "objects"
-    folders = [path for path in theirs.iterdir() if len(path.name) == 2]
-    for file in (file for folder in folders for file in folder.iterdir()):
-        target = ours / file.parent.name / file.name
-        target.parent.mkdir(exist_ok=True)
-        if not target.exists():
-            file.replace(target)
-    (ours / "pack").mkdir(exist_ok=True)
-    order = {".pack": 0, ".rev": 1, ".idx": 2}
-    packs = [path for path in (theirs / "pack").iterdir() if path.suffix in order]
-    for file in sorted(packs, key=lambda path: order[path.suffix]):
-        file.replace(ours / "pack" / file.name)
-    if (quarantine / "shallow").exists():
-        draft = results / "swarm-shallow"
-        shutil.copyfile(quarantine / "shallow", draft)
-        draft.replace(results / "shallow")
-    else:
-        (results / "shallow").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import trio
 
 from gossip.branches import MAX_BRANCHES
 from gossip.bus import PeerIncompatible, PeerUnreachable
+from gossip.pipe import TooSlow
 from node.branches.fetching import Fetched, Fetcher
 from node.branches.words import Refusal
 from node.events import Event, Events, FindingReceived, PeersChanged
@@ -158,7 +159,7 @@ class Following:
         try:
             found = await self._fetcher.fetch(peer, authors, shallow=self._shallow, bytes_per_second=BYTES_PER_SECOND)
         except PeerUnreachable as error:
-            self._back_off(peer, longest=isinstance(error, PeerIncompatible))
+            self._back_off(peer, longest=isinstance(error, PeerIncompatible | TooSlow))
         except ResultsError as error:
             self._back_off(peer, longest=True)
             self._events.notice(clean(f"branches of peers cannot be fetched: {error}", 400), warning=True)

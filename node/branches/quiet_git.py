@@ -9,7 +9,7 @@ import signal
 import subprocess
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import trio
@@ -31,9 +31,9 @@ _SETTINGS = {
     "core.protectNTFS": "true",
     "fetch.fsckObjects": "true",
     "fetch.recurseSubmodules": "false",
-    "fetch.unpackLimit": "200",  # a finding's dozen objects come as files, which git packs in time
     "fetch.writeCommitGraph": "false",
     "gc.auto": "0",
+    "gc.cruftPacks": "true",  # what no branch has stays packed; written out it could fill a disk
     "maintenance.auto": "false",
     "pack.threads": "1",
     "pack.windowMemory": "64m",
@@ -78,11 +78,12 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-@cache
-def _quietly() -> tuple[str, ...]:
-    """Words before a command: limits, and no priority over anything."""
+@lru_cache(maxsize=8)
+def _quietly(file_bytes: int = 0) -> tuple[str, ...]:
+    """Words before a command: limits, of a file it writes too, and no priority over anything."""
     ionice = f"{found} -c 3 " if (found := shutil.which("ionice")) else ""
-    limits = f"ulimit -c 0; ulimit -v {MEMORY_KILOBYTES}; ulimit -t {PROCESSOR_SECONDS}"
+    limits = f"ulimit -f {file_bytes // 512 + 1}; " if file_bytes else ""
+    limits += f"ulimit -c 0; ulimit -v {MEMORY_KILOBYTES}; ulimit -t {PROCESSOR_SECONDS}"
     return ("/bin/sh", "-c", f'{limits}; exec nice -n 19 {ionice}"$@"', "git")
 
 
@@ -95,11 +96,12 @@ async def quiet_process(
     stderr: int = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
     cwd: Path | None = None,
+    file_bytes: int = 0,
 ) -> AsyncGenerator[trio.Process]:
     """A git whose standard output is a pipe. When the context ends, it and what it started are gone."""
     try:
         process = await trio.lowlevel.open_process(
-            [*_quietly(), "git", *git_settings(config), *arguments],
+            [*_quietly(file_bytes), "git", *git_settings(config), *arguments],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -146,13 +148,15 @@ class QuietGit:
         limit_bytes: int = 64 << 20,
         config: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
+        file_bytes: int = 0,  # that a file may get; 0: any
     ) -> bytes:
         """Standard output. Raises GitFailed with the first error line, TooLong."""
         words = (f"--git-dir={self.directory}", "--no-pager", *arguments)
         out, complaint = bytearray(), bytearray()
         async with quiet_process(
-            words, config=config or {}, stdin=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=pass_fds
-        ) as process:
+            words, config=config or {}, stdin=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=pass_fds,
+            file_bytes=file_bytes,
+        ) as process:  # fmt: skip
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import trio
 
+from gossip.bus import innermost
 from gossip.identity import Identity
 from node.branches.announcing import Announcer
 from node.branches.by_hand import fetch_of
@@ -92,5 +93,5 @@ class Branches:
     async def _open_door(self) -> None:
         try:
             await self._door.run()
-        except OSError as error:
-            self._events.notice(f"git cannot reach this node from here: {error.strerror}", warning=True)
+        except* OSError as errors:
+            self._events.notice(f"git cannot reach this node from here: {innermost(errors)}", warning=True)

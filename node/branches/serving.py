@@ -4,6 +4,7 @@ Owns the process behind a stream: git's own upload-pack, on a view of the result
 is hidden and HEAD is the branch that was asked for. Who may ask, and how often, is gossip's.
 """
 
+import re
 import subprocess
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,6 +18,8 @@ from node.branches.words import Owned, owned_by_ref
 from node.home import write_atomically
 from node.results.git import ResultsError
 
+_DEPTH = re.compile(rb"[0-9a-f]{4}deepen [1-9][0-9]{0,8}\n?")
+_VERY_DEEP = b"0015deepen 2147483646"
 TIMEOUT_SECONDS = 120  # git's own, without a word from the other side
 
 
@@ -70,9 +73,45 @@ class Serving:
             assert process.stdout is not None
             own = await self.told() if any(owned.peer == self._me for owned in chosen) else ""
             said = _Watched(process.stdout)
-            yield trio.StapledStream(process.stdin, said)
+            yield trio.StapledStream(_Asked(process.stdin), said)
             if said.packed and own:
                 self.given = own
+
+
+class _Asked(trio.abc.SendStream):
+    """What upload-pack is asked, packet by packet. "All of the history" makes it give the parents of every commit that
+    is named as cut, of hidden branches too (git 2.39), so that is put as a very large depth, which does not."""
+
+    def __init__(self, stream: trio.abc.SendStream) -> None:
+        self._stream, self._rest = stream, bytearray()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._rest += data
+        whole = bytearray()
+        while (packet := self._packet()) is not None:
+            if packet[4:11] == b"deepen " and _DEPTH.fullmatch(packet) is None:
+                packet = _VERY_DEEP
+            whole += packet
+        if whole:
+            await self._stream.send_all(whole)
+
+    def _packet(self) -> bytes | None:
+        """The next one, length and all; None: it is not whole."""
+        try:
+            length = max(4, int(self._rest[:4], 16)) if len(self._rest) >= 4 else 4
+        except ValueError:
+            raise trio.BrokenResourceError("no packet of git's") from None
+        if len(self._rest) < length:
+            return None
+        packet = bytes(self._rest[:length])
+        del self._rest[:length]
+        return packet
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class _Watched(trio.abc.ReceiveStream):

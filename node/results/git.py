@@ -24,6 +24,7 @@ _SETTINGS = {
     "core.quotePath": "false",
     "commit.gpgSign": "false",
     "push.gpgSign": "false",
+    "gc.cruftPacks": "true",  # what no branch has stays packed
     "gc.autoDetach": "false",  # no process of ours outlives us
     "safe.directory": "*",  # the home is ours; a container may see it under another owner
     "protocol.version": "2",
