@@ -24,7 +24,7 @@ from swarm.words import Operator
 
 ATTEMPTS = 10  # draws of one arm until one is worth a trial; a space with anything left to try needs one or two
 WARM_UP = 12  # experiments of a track, by anybody, before which most turns are random: a naive start is far from good,
-WARM_SHARE = 0.75  # and models need something to learn from. Compared on made-up surfaces, see docs/log.md
+WARM_SHARE = 0.75  # and models need something to learn from; see docs/log.md
 BEHIND = 0.5  # how often an idea takes from a peer that is ahead of us, while one is
 
 

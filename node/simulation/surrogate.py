@@ -30,7 +30,7 @@ from swarm.space import SearchSpace, config_key
 from swarm.words import Outcome
 
 LEAST_ROWS = 8  # measured configs, below which there is nothing to learn
-SPEED_EXPONENT = 0.1  # of the score with the text seen; see docs/log.md for what it was measured on
+SPEED_EXPONENT = 0.1  # of the score with the text seen; a guess
 FEW_REPEATS_SD = 0.005  # of the logarithm: noise where the table repeats nothing; about that of the naive base
 NEAREST = 3  # recorded trials that lend their curve, or their way to fail
 WORST_BPB = 60.0
