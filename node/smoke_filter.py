@@ -36,6 +36,8 @@ class SmokeFilter:
         self._notebook, self._events = notebook, events
         self._passed: dict[str, str] = {}  # by hash of the source
         self._broken: dict[str, str] = {}  # by key, and what was said: with a smaller batch the same code may run
+        self._failed_once: dict[str, str] = {}  # by hash of the source; with two configs it is
+        self._hopeless: dict[str, str] = {}
         self._sent_back: Failed | None = None
         self.dropped: set[str] = set()  # keys nobody needs to propose again
 
@@ -44,12 +46,15 @@ class SmokeFilter:
         digest = proposal.source_sha256
         if self._runs_here(proposal):
             return True
-        told = self._broken.get(proposal.key) or await smoke(proposal)
+        told = self._broken.get(proposal.key) or self._hopeless.get(digest) or await smoke(proposal)
         if not told:
             _remember(self._passed, digest, told)
             return True
         again = arm_of(proposal.proposer) in REPAIRING and proposal.operator is not Operator.REPAIR
-        self._refuse(proposal, told, again=again and proposal.key not in self._broken)
+        self._refuse(proposal, told, again=again and digest not in self._failed_once)
+        if digest in self._failed_once and proposal.key not in self._broken:
+            _remember(self._hopeless, digest, told)
+        _remember(self._failed_once, digest, told)
         _remember(self._broken, proposal.key, told)
         return False
 

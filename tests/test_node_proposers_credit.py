@@ -116,7 +116,7 @@ def play(worth: dict[str, float], rounds: int, seed: int) -> dict[str, int]:
 def test_the_arm_that_earns_most_is_asked_most_and_none_falls_below_the_floor(best: str):
     asked = play({name: 0.4 if name == best else 0.03 for name in NAMES}, 300, 1)
     assert max(asked, key=lambda name: asked[name]) == best
-    assert asked[best] > 150
+    assert asked[best] >= 300 / 4, "also the one of which least was believed"
     assert min(asked.values()) >= FLOOR * 300 - 2
 
 

@@ -22,7 +22,7 @@ PRIOR_POINTS = {
     "tpe": 3.0,
     "local": 3.0,
     "cmaes": 0.6,
-    "crossover": 0.2,
+    "crossover": 0.6,
     "command": 2.0,
     "llm:config": 1.5,
     "llm:code": 1.0,
@@ -30,11 +30,14 @@ PRIOR_POINTS = {
     "ablate": 0.1,
 }
 NEW_ARM_POINTS = 1.0
+ALONE = PRIOR_POINTS | {"crossover": 0.2}  # where nobody else's changes are known, it has only one's own to combine
 
 
-def ranked(arms: Sequence[str], known: Mapping[str, Evidence], seed: str) -> list[str]:
+def ranked(
+    arms: Sequence[str], known: Mapping[str, Evidence], seed: str, prior: Mapping[str, float] = PRIOR_POINTS
+) -> list[str]:
     """Arms in the order in which they should be asked; later ones serve when earlier ones have nothing to say."""
-    draws = {arm: _draw(arm, known.get(arm, Evidence()), random.Random(f"{seed}/{arm}")) for arm in arms}
+    draws = {arm: _draw(arm, known.get(arm, Evidence()), random.Random(f"{seed}/{arm}"), prior) for arm in arms}
     order = sorted(arms, key=lambda arm: (-draws[arm], arm))
     owed = _owed(arms, known)
     return [*owed, *(arm for arm in order if arm not in owed)]
@@ -47,8 +50,8 @@ def _owed(arms: Sequence[str], known: Mapping[str, Evidence]) -> list[str]:
     return sorted((arm for arm in arms if trials[arm] <= least - 1.0), key=lambda arm: (trials[arm], arm))
 
 
-def _draw(arm: str, evidence: Evidence, rng: random.Random) -> float:
+def _draw(arm: str, evidence: Evidence, rng: random.Random, prior: Mapping[str, float]) -> float:
     """A sample of how many points a trial of the arm may bring."""
-    points = PRIOR_POINTS.get(arm, NEW_ARM_POINTS) + evidence.points
+    points = prior.get(arm, NEW_ARM_POINTS) + evidence.points
     missed = PRIOR_TRIALS + evidence.trials - points
     return rng.betavariate(points, max(missed, 1e-3))
