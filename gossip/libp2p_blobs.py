@@ -15,8 +15,6 @@ from typing import IO
 
 import trio
 from libp2p.abc import IHost, INetStream
-from libp2p.custom_types import TProtocol
-from libp2p.peer.id import ID
 
 from gossip.blob_budget import BlobBudget
 from gossip.blobs import (
@@ -33,7 +31,8 @@ from gossip.blobs import (
     encode_request,
 )
 from gossip.bus import BlobAbsent, BlobTooLarge, Keep, PeerUnreachable, in_short, innermost
-from gossip.libp2p_messages import LENGTH_BYTES, check_speaks, framed, read_exactly, read_message
+from gossip.libp2p_messages import LENGTH_BYTES, framed, let_go, open_stream, read_exactly, read_message
+from gossip.places import Places
 from gossip.traffic import Kind, Traffic
 
 PIECE_BYTES = 1 << 20  # written at one time; 64 KB halve the speed (measured)
@@ -56,7 +55,7 @@ class BlobStreams:
         self._counts = counts
         self._traffic = traffic
         self._admits = admits
-        self._serving: Counter[str] = Counter()
+        self._places = Places(MAX_SERVED, MAX_SERVED_TO_ONE, crowd=2 * MAX_SERVED)
         self._budget = BlobBudget()
 
     # --- giving ---
@@ -68,21 +67,17 @@ class BlobStreams:
             self._counts["blobs_barred"] += 1
             await stream.reset()
             return
-        full = self._serving.total() >= MAX_SERVED or self._serving[peer] >= MAX_SERVED_TO_ONE
-        if full and self._serving.total() >= 2 * MAX_SERVED:  # not even a refusal for whoever opens them by the hundred
+        full = self._places.is_full(peer)
+        if self._places.is_crowded(peer):
             self._counts["blobs_refused"] += 1
             await stream.reset()
             return
-        self._serving[peer] += 1
-        try:
+        with self._places.taken(peer):
             with trio.fail_after(REQUEST_SECONDS):
                 message = await read_message(stream, MAX_REQUEST_BYTES)
             self._traffic.received(peer, Kind.BLOB, LENGTH_BYTES + len(message), 1)
             request = decode_request(message)
             await self._give(stream, peer, request, full=full)
-        finally:
-            self._serving[peer] -= 1
-            self._serving += Counter()  # forgets who has none
 
     async def _give(self, stream: INetStream, peer: str, request: BlobRequest, *, full: bool) -> None:
         if full:
@@ -132,19 +127,13 @@ class BlobStreams:
         """Raises PeerUnreachable, and whatever `keep` raises. Returns the size of the whole blob."""
         if not self._admits(peer):
             raise PeerUnreachable(f"peer {peer} is not asked: it is denied, not allowed or banned")
-        try:
-            with trio.fail_after(REQUEST_SECONDS):
-                stream = await self._host.new_stream(ID.from_base58(peer), [TProtocol(PROTOCOL)])
-        except Exception as error:  # negotiation, reset, connection gone: one of many classes
-            check_speaks(self._host, peer, PROTOCOL)
-            raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
+        stream = await open_stream(self._host, peer, PROTOCOL, REQUEST_SECONDS)
         try:
             size_bytes = await self._fetch_on(stream, peer, request, limit_bytes, keep)
             with trio.move_on_after(1), suppress(Exception):
                 await stream.close()
         except BaseException:
-            with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
-                await stream.reset()
+            await let_go(stream)
             raise
         return size_bytes
 

@@ -10,8 +10,6 @@ from contextlib import suppress
 
 import trio
 from libp2p.abc import IHost, INetStream
-from libp2p.custom_types import TProtocol
-from libp2p.peer.id import ID
 
 from gossip.branches import (
     MAX_REQUEST_BYTES,
@@ -23,8 +21,9 @@ from gossip.branches import (
 )
 from gossip.budgets import Budgets, Rate
 from gossip.bus import BlobAbsent, PeerUnreachable, in_short
-from gossip.libp2p_messages import LENGTH_BYTES, check_speaks, framed, read_exactly, read_message
+from gossip.libp2p_messages import LENGTH_BYTES, framed, let_go, open_stream, read_exactly, read_message
 from gossip.pipe import Limits, Pipe, TooMuch, TooSlow
+from gossip.places import Places
 from gossip.refusal import GossipError
 from gossip.traffic import Kind, Traffic
 
@@ -80,7 +79,7 @@ class GitStreams:
     ) -> None:
         """`admits`: whether a peer is given anything, and asked for anything."""
         self._host, self._source, self._counts, self._traffic, self._admits = host, source, counts, traffic, admits
-        self._serving: Counter[str] = Counter()
+        self._places = Places(MAX_SERVED, MAX_SERVED_TO_ONE, crowd=4 * MAX_SERVED)
         self._askers = Budgets(ASKER_RATE)
 
     # --- giving ---
@@ -92,19 +91,14 @@ class GitStreams:
             self._counts["git_barred"] += 1
             await stream.reset()
             return
-        full = self._serving.total() >= MAX_SERVED or self._serving[peer] >= MAX_SERVED_TO_ONE
+        full = self._places.is_full(peer)
         busy = full or not self._askers.take(peer, trio.current_time())
-        if full and self._serving.total() >= 4 * MAX_SERVED:  # not even a refusal for whoever opens them by the hundred
+        if self._places.is_crowded(peer):
             self._counts["git_refused"] += 1
             await stream.reset()
             return
-        self._serving[peer] += 1
-        try:
-            with trio.fail_after(MAX_SERVING_SECONDS):
-                await self._answer(stream, peer, busy=busy)
-        finally:
-            self._serving[peer] -= 1
-            self._serving += Counter()  # forgets who has none
+        with self._places.taken(peer), trio.fail_after(MAX_SERVING_SECONDS):
+            await self._answer(stream, peer, busy=busy)
 
     async def _answer(self, stream: INetStream, peer: str, *, busy: bool) -> None:
         with trio.fail_after(REQUEST_SECONDS):
@@ -132,19 +126,13 @@ class GitStreams:
         """
         if not self._admits(peer):
             raise PeerUnreachable(f"peer {peer} is not asked: it is denied, not allowed or banned")
-        try:
-            with trio.fail_after(REQUEST_SECONDS):
-                stream = await self._host.new_stream(ID.from_base58(peer), [TProtocol(PROTOCOL)])
-        except Exception as error:  # negotiation, reset, connection gone: one of many classes
-            check_speaks(self._host, peer, PROTOCOL)
-            raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
+        stream = await open_stream(self._host, peer, PROTOCOL, REQUEST_SECONDS)
         try:
             await self._ask(stream, peer, names)
             pipe = Pipe(_Wire(stream), local, limits, self._counter(peer))
             await pipe.run()
         except BaseException as error:
-            with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
-                await stream.reset()
+            await let_go(stream)
             raise _told(peer, error) from None
         return pipe.bytes_in
 

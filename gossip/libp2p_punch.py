@@ -23,6 +23,8 @@ from multiaddr import Multiaddr
 
 from gossip.addresses import Address, AddressError, parse_address
 from gossip.libp2p_host import swarm_of
+from gossip.libp2p_messages import close_stream
+from gossip.libp2p_relay import is_relayed
 from gossip.libp2p_tcp import BoundTcp
 
 DCUTR = TProtocol("/libp2p/dcutr")
@@ -82,12 +84,12 @@ class Puncher:
                 await write_delimited_msg(stream, HolePunch(type=HolePunch.SYNC))
             await trio.sleep(round_trip_seconds / 2)
         finally:
-            await _close(stream)
+            await close_stream(stream)
         await self._dial_at_once(peer, _reachable(said), dialled=False)
 
     async def _answer(self, stream: INetStream) -> None:
         peer = stream.muxed_conn.peer_id
-        relayed = _is_relayed(stream.muxed_conn.get_transport_addresses())
+        relayed = is_relayed(stream.muxed_conn.get_transport_addresses())
         if not relayed or not self._may_ask(peer) or not self._begin(peer):
             await stream.reset()
             return
@@ -101,7 +103,7 @@ class Puncher:
                 await self._dial_at_once(peer, _reachable(asked), dialled=True)
         finally:
             self._busy.discard(peer)
-            await _close(stream)
+            await close_stream(stream)
 
     def _begin(self, peer: ID) -> bool:
         now = trio.current_time()
@@ -131,14 +133,14 @@ class Puncher:
         self._counts["punched"] += 1
         await trio.sleep(_LINGER_SECONDS)
         for connection in swarm_of(self._host).get_connections(peer):
-            if _is_relayed(connection.get_transport_addresses()):
+            if is_relayed(connection.get_transport_addresses()):
                 with trio.move_on_after(_MESSAGE_SECONDS), suppress(Exception):
                     await connection.close()
 
     async def _has_direct(self, peer: ID) -> bool:
         await trio.lowlevel.checkpoint()
         connections = swarm_of(self._host).get_connections(peer)
-        return any(not c.is_closed and not _is_relayed(c.get_transport_addresses()) for c in connections)
+        return any(not c.is_closed and not is_relayed(c.get_transport_addresses()) for c in connections)
 
     async def _own_addresses(self) -> list[bytes]:
         """Where a relay sees us, with the port we listen on."""
@@ -162,7 +164,7 @@ class Puncher:
                 while len(told) < _MAX_IDENTIFY_BYTES:
                     told += await stream.read(_MAX_IDENTIFY_BYTES)
         finally:
-            await _close(stream)
+            await close_stream(stream)
         seen = parse_identify_response(bytes(told)).observed_addr
         return parse_address(str(Multiaddr(seen))).host
 
@@ -214,12 +216,3 @@ def _reachable(said: HolePunch) -> list[Address]:
             if address.family in ("ip4", "ip6") and address.is_global and address.port and not address.relay:
                 found[address.transport] = address
     return list(found.values())[:MAX_ADDRESSES]
-
-
-def _is_relayed(addresses: Sequence[Multiaddr]) -> bool:
-    return any("/p2p-circuit" in str(address) for address in addresses)
-
-
-async def _close(stream: INetStream) -> None:
-    with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
-        await stream.close()

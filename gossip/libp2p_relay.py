@@ -25,6 +25,8 @@ from libp2p.relay.circuit_v2.pb.circuit_pb2 import PeerId as PbPeer
 from libp2p.relay.circuit_v2.utils import read_delimited_msg, write_delimited_msg
 from multiaddr import Multiaddr
 
+from gossip.libp2p_messages import close_stream
+
 HOP = TProtocol("/libp2p/circuit/relay/0.2.0/hop")
 STOP = TProtocol("/libp2p/circuit/relay/0.2.0/stop")
 MAX_RESERVATIONS = 64
@@ -81,7 +83,7 @@ class Relay:
         with trio.fail_after(_MESSAGE_SECONDS):
             asked = await read_delimited_msg(stream, HopMessage)
         asker = stream.muxed_conn.peer_id
-        if _is_relayed(stream):
+        if is_relayed(stream.muxed_conn.get_transport_addresses()):
             await _answer(stream, Status.PERMISSION_DENIED)
         elif asked.type == HopMessage.RESERVE:
             await self._reserve_for(asker, stream)
@@ -152,7 +154,7 @@ class Relay:
             await write_delimited_msg(stream, HopMessage(type=HopMessage.RESERVE))
             await _expect_ok(stream)
         finally:
-            await _close(stream)
+            await close_stream(stream)
 
     @property
     def reserved(self) -> tuple[ID, ...]:
@@ -192,14 +194,14 @@ class Relay:
             await _expect_ok(stream)
             await self._host.upgrade_outbound_connection(_circuit(stream, relay, target, dialled=True), target)
         except BaseException:
-            await _close(stream)
+            await close_stream(stream)
             raise
 
     async def _welcome(self, stream: INetStream) -> None:
         """A circuit that ends here. Who is at its other end is shown by the handshake inside it, not by the relay."""
         with trio.fail_after(_MESSAGE_SECONDS):
             asked = await read_delimited_msg(stream, StopMessage)
-            accepted = asked.type == StopMessage.CONNECT and not _is_relayed(stream)
+            accepted = asked.type == StopMessage.CONNECT and not is_relayed(stream.muxed_conn.get_transport_addresses())
             status = Status.OK if accepted else Status.PERMISSION_DENIED
             await write_delimited_msg(stream, StopMessage(type=StopMessage.STATUS, status=status))
             if accepted:
@@ -253,7 +255,7 @@ class _CircuitStream(ReadWriteCloser):
             raise ConnectionClosedError(f"the circuit ended: {type(error).__name__}") from None
 
     async def close(self) -> None:
-        await _close(self._stream)
+        await close_stream(self._stream)
 
     def get_remote_address(self) -> tuple[str, int] | None:
         return None
@@ -271,8 +273,9 @@ def _protocols(host: IHost, peer: ID) -> Sequence[str]:
         return ()
 
 
-def _is_relayed(stream: INetStream) -> bool:
-    return any("/p2p-circuit" in str(address) for address in stream.muxed_conn.get_transport_addresses())
+def is_relayed(addresses: Sequence[Multiaddr]) -> bool:
+    """Whether a connection with these transport addresses leads through a relay."""
+    return any("/p2p-circuit" in str(address) for address in addresses)
 
 
 async def _answer(
@@ -291,8 +294,3 @@ async def _expect_ok(stream: INetStream) -> None:
     if said.type != HopMessage.STATUS or said.status != Status.OK:
         name = Status.Name(said.status) if said.status in Status.values() else str(said.status)
         raise RelayRefused(f"the relay says {name}")
-
-
-async def _close(stream: INetStream) -> None:
-    with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
-        await stream.close()

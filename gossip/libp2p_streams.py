@@ -4,16 +4,14 @@ Both are messages of gossip/libp2p_messages.py. What they say is gossip/catchup.
 """
 
 from collections import Counter
-from contextlib import suppress
 
 import trio
 from libp2p.abc import IHost, INetStream
-from libp2p.custom_types import TProtocol
-from libp2p.peer.id import ID
 
 from gossip.bus import PeerUnreachable, Serve, in_short
 from gossip.catchup import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, PROTOCOL
-from gossip.libp2p_messages import LENGTH_BYTES, check_speaks, framed, read_message
+from gossip.libp2p_messages import LENGTH_BYTES, framed, let_go, open_stream, read_message
+from gossip.places import Places
 from gossip.traffic import Kind, Traffic
 
 REQUEST_SECONDS = 20.0  # guess: a page of 512 KiB over a slow line
@@ -27,22 +25,17 @@ class CatchupStreams:
         self._serve = serve
         self._counts = counts
         self._traffic = traffic
-        self._serving = Counter[str]()  # requests by peer
+        self._places = Places(_MAX_SERVED, _MAX_SERVED_PER_PEER)
 
     async def request(self, peer: str, message: bytes) -> bytes:
         """Raises PeerUnreachable, PeerIncompatible. Time is the caller's."""
-        try:
-            stream = await self._host.new_stream(ID.from_base58(peer), [TProtocol(PROTOCOL)])
-        except Exception as error:  # negotiation, reset, connection gone: one of many classes
-            check_speaks(self._host, peer, PROTOCOL)
-            raise PeerUnreachable(f"no stream to peer {peer}: {in_short(error)}") from None
+        stream = await open_stream(self._host, peer, PROTOCOL)
         try:
             await self._write(stream, peer, message)
             reply = await self._read(stream, peer, MAX_RESPONSE_BYTES)
             await stream.close()
         except BaseException as error:
-            with trio.CancelScope(shield=True), trio.move_on_after(1), suppress(Exception):
-                await stream.reset()
+            await let_go(stream)
             if not isinstance(error, Exception):
                 raise
             raise PeerUnreachable(f"peer {peer} broke off: {in_short(error)}") from None
@@ -51,20 +44,15 @@ class CatchupStreams:
     async def answer(self, stream: INetStream) -> None:
         """For an inbound stream. What it raises resets the stream."""
         peer = stream.muxed_conn.peer_id.to_base58()
-        if self._serving[peer] >= _MAX_SERVED_PER_PEER or self._serving.total() >= _MAX_SERVED:
+        if self._places.is_full(peer):
             self._counts["requests_refused"] += 1
             await stream.reset()
             return
-        self._serving[peer] += 1
-        try:
-            with trio.fail_after(REQUEST_SECONDS):
-                message = await self._read(stream, peer, MAX_REQUEST_BYTES)
-                await self._write(stream, peer, self._serve(peer, message))
-                await stream.close()
-            self._counts["requests_served"] += 1
-        finally:
-            self._serving[peer] -= 1
-            self._serving += Counter()  # leaves out who has none
+        with self._places.taken(peer), trio.fail_after(REQUEST_SECONDS):
+            message = await self._read(stream, peer, MAX_REQUEST_BYTES)
+            await self._write(stream, peer, self._serve(peer, message))
+            await stream.close()
+        self._counts["requests_served"] += 1
 
     async def _write(self, stream: INetStream, peer: str, message: bytes) -> None:
         await stream.write(framed(message))
