@@ -36,6 +36,7 @@ REST_SECONDS = 300.0  # with one peer, after an attempt that came to nothing
 _DIAL_SECONDS = 5.0  # libp2p's
 _MESSAGE_SECONDS = 10.0
 _MAX_IDENTIFY_BYTES = 8192
+_PAUSE_SECONDS = 0.5  # between attempts; theirs, when both begin at once, has come by then
 _AGAIN_SECONDS = 0.1  # a NAT may say "refused" until the other side's first packet has gone out
 _LINGER_SECONDS = 5.0  # what is under way through the relay arrives
 
@@ -53,6 +54,7 @@ class Puncher:
         self._counts = counts
         self._relays = relays
         self._busy: set[ID] = set()
+        self._answering: dict[ID, trio.Event] = {}  # of those busy with: set when their attempt is over
         self._asked: dict[ID, list[float]] = {}  # when each made us dial, of trio's clock
         self._rests_until: dict[ID, float] = {}  # of trio's clock
         host.set_stream_handler(DCUTR, self._answer)
@@ -67,6 +69,9 @@ class Puncher:
                     break
                 with suppress(Exception):  # gone, refused, speaks no such thing: many classes; there is the relay
                     await self._attempt(peer)
+                await trio.sleep(_PAUSE_SECONDS)
+                if theirs := self._answering.get(peer):
+                    await theirs.wait()
             await self._finish(peer)
         finally:
             self._busy.discard(peer)
@@ -90,9 +95,11 @@ class Puncher:
     async def _answer(self, stream: INetStream) -> None:
         peer = stream.muxed_conn.peer_id
         relayed = is_relayed(stream.muxed_conn.get_transport_addresses())
-        if not relayed or not self._may_ask(peer) or not self._begin(peer):
+        leading = peer in self._busy and peer not in self._answering
+        if not relayed or not self._may_ask(peer) or not (self._gives_way(peer) if leading else self._begin(peer)):
             await stream.reset()
             return
+        over = self._answering[peer] = trio.Event()
         try:
             with trio.fail_after(_MESSAGE_SECONDS):
                 asked = await read_delimited_msg(stream, HolePunch)
@@ -102,8 +109,15 @@ class Puncher:
             with suppress(PunchFailed):
                 await self._dial_at_once(peer, _reachable(asked), dialled=True)
         finally:
-            self._busy.discard(peer)
+            over.set()
+            del self._answering[peer]
+            if not leading:
+                self._busy.discard(peer)
             await close_stream(stream)
+
+    def _gives_way(self, peer: ID) -> bool:
+        """Each has dialled the other through the relay and begins: the lower id's attempt is the one."""
+        return peer.to_bytes() < self._host.get_id().to_bytes()
 
     def _begin(self, peer: ID) -> bool:
         now = trio.current_time()
