@@ -59,8 +59,10 @@ class MemoryNetwork:
     _running: dict[str, "MemoryBus"] = field(default_factory=dict[str, "MemoryBus"], init=False)
     _links: dict[str, set[str]] = field(default_factory=dict[str, set[str]], init=False)
     _linked: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], init=False)
+    _of_topic: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], init=False)
     _group_of: dict[str, int] = field(default_factory=dict[str, int], init=False)
     _ports: dict[str, int] = field(default_factory=dict[str, int], init=False)
+    _addresses: dict[str, str] = field(default_factory=dict[str, str], init=False)
 
     def bus(
         self,
@@ -77,9 +79,11 @@ class MemoryNetwork:
         return made
 
     def address(self, peer_id: str) -> str:
-        return str(
-            Address("ip4", "127.0.0.1", self._ports.setdefault(peer_id, _ADDRESSES_FROM + len(self._ports)), peer_id)
-        )
+        known = self._addresses.get(peer_id)
+        if known is None:
+            port = self._ports.setdefault(peer_id, _ADDRESSES_FROM + len(self._ports))
+            known = self._addresses[peer_id] = str(Address("ip4", "127.0.0.1", port, peer_id))
+        return known
 
     def partition(self, *groups: Iterable[str]) -> None:
         """Peers of different groups lose each other; a peer in no group is in one of its own with the other unnamed."""
@@ -113,6 +117,7 @@ class MemoryNetwork:
         for here, there in ((one, other), (other, one)):
             self._links.setdefault(here, set()).add(there)
             self._linked.pop(here, None)
+            self._of_topic.pop(here, None)
         if self._running[one].topic == self._running[other].topic:
             self._running[one].tell(PeerUp(other))
             self._running[other].tell(PeerUp(one))
@@ -121,6 +126,7 @@ class MemoryNetwork:
         for here, there in ((one, other), (other, one)):
             self._links.get(here, set[str]()).discard(there)
             self._linked.pop(here, None)
+            self._of_topic.pop(here, None)
             if here in self._running:
                 self._running[here].tell(PeerDown(there))
 
@@ -128,6 +134,15 @@ class MemoryNetwork:
         found = self._linked.get(peer)
         if found is None:
             found = self._linked[peer] = tuple(sorted(self._links.get(peer, ())))
+        return found
+
+    def of_topic(self, peer: str, topic: str) -> tuple[str, ...]:
+        """Those linked with a peer that are of its topic. A link ends with the bus of either side."""
+        found = self._of_topic.get(peer)
+        if found is None:
+            others = ((other, self._running.get(other)) for other in self.linked(peer))
+            found = tuple(other for other, bus in others if bus is not None and bus.topic == topic)
+            self._of_topic[peer] = found
         return found
 
     def travel_seconds(self, one: str, other: str, size_bytes: int = 0) -> float:
@@ -298,8 +313,7 @@ class MemoryBus:
             self._network.unlink(self.peer_id, peer)
 
     def peers(self) -> tuple[str, ...]:
-        others = ((peer, self._network.running(peer)) for peer in self.connected())
-        return tuple(peer for peer, bus in others if bus is not None and bus.topic == self.topic)
+        return self._network.of_topic(self.peer_id, self.topic)
 
     def connected(self) -> tuple[str, ...]:
         return self._network.linked(self.peer_id)

@@ -24,6 +24,7 @@ from gossip.wake import Wake
 
 EVERY_SECONDS = 10.0  # one peer is asked; a lost broadcast is made good within so long
 LONGEST_SECONDS = 40.0  # while nothing new is said anywhere: asking is most of what an idle node does
+SMALL_SWARM = 32  # authors; up to here everything is broadcast: 12 kB/s a node (docs/log.md)
 SECONDS_PER_AUTHOR = 0.05  # a request names every author: 1,000 of them are asked about every 50 s
 _SESSION_SECONDS = 60.0  # then the next peer has its turn
 _SHUN_SECONDS = 300.0  # a peer whose answers were broken
@@ -75,8 +76,8 @@ class Puller:
     def asked_by(self, peer: str, heads: Mapping[str, int]) -> None:
         """Who asks us says how far it got. If it is ahead, it is asked next: news cross a healed gap in moments."""
         own = self._store.heads()
-        ahead = any(seq > own.get(author, 0) for author, seq in heads.items() if seq != NO_MORE)
-        if ahead and self._is_small():
+        missing = sum(max(0, seq - own.get(author, 0)) for author, seq in heads.items() if seq != NO_MORE)
+        if self._is_gap(missing):
             self.soon(peer)
 
     def gone(self, peer: str) -> None:
@@ -106,9 +107,12 @@ class Puller:
         often = max(EVERY_SECONDS, SECONDS_PER_AUTHOR * len(self._store.heads()))
         return max(often, min(often * 2**self._quiet, LONGEST_SECONDS))
 
-    def _is_small(self) -> bool:
-        """Whether asking everybody is cheap: some kilobytes each."""
-        return SECONDS_PER_AUTHOR * len(self._store.heads()) <= EVERY_SECONDS
+    def _is_gap(self, records: int) -> bool:
+        """Whether so many records came late, so that neighbours may lack them, too. In a large swarm most records come
+        round by round, by design: there it takes more than a round's. Where asking everybody is dear, it never is one.
+        """
+        authors = len(self._store.heads())
+        return records > (0 if authors <= SMALL_SWARM else authors) and SECONDS_PER_AUTHOR * authors <= EVERY_SECONDS
 
     def _next(self, bus: Bus) -> str | None:
         """A peer that just joined, else the one that was not asked for longest."""
@@ -141,7 +145,7 @@ class Puller:
             self._counts["unreachable"] += 1
         self._quiet = 0 if fetched["records"] else min(self._quiet + 1, 8)
         if fetched["records"]:
-            if self._is_small():  # what came this way did not come by broadcast: our neighbours may lack it, too
+            if self._is_gap(fetched["records"]):
                 for other in bus.peers():
                     if other != peer:
                         self.soon(other)

@@ -7,6 +7,7 @@ from anywhere goes the same way: admission, then `on_record`. Knows nothing of w
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NoReturn
 
 import trio
@@ -47,6 +48,7 @@ kept."""
 TARGET_CONNECTIONS = 8
 MAX_OWN_CONNECTIONS = 16  # that we dial for; half of a parted swarm has enough, and still has to find the other half
 _DIAL_EVERY = 2.0  # seconds; all numbers below are guesses of that kind unless they say otherwise
+_AT_EASE_EVERY = 10.0  # with everybody connected that is wanted; a peer that goes is noticed at once
 _LOST_EVERY = 4.0
 _OUTBOX_EVERY = 10.0
 _LEARN_EVERY = 30.0
@@ -257,8 +259,9 @@ class GossipService:
         bus = self._bus
         if bus is None:
             return ()
-        others = [bus.peer_addresses(peer) for peer in bus.peers() if peer != asker and self.admits(peer)]
-        return tuple(address for addresses in others for address in addresses[:2])[: catchup.MAX_ADDRESSES]
+        others = (peer for peer in bus.peers() if peer != asker and self.admits(peer))
+        found = (address for peer in others for address in bus.peer_addresses(peer)[:2])
+        return tuple(islice(found, catchup.MAX_ADDRESSES))
 
     # --- out ---
 
@@ -292,6 +295,7 @@ class GossipService:
                 nursery.start_soon(self._settle, bus)
             else:
                 self._puller.gone(change.peer)
+                self._dial_now.set()
                 if change.peer not in unwelcome:
                     self._on_event(PeerLeft(change.peer))
                 unwelcome.discard(change.peer)
@@ -326,7 +330,8 @@ class GossipService:
                 self._learn_addresses(bus)
                 learned_at = trio.current_time()
             await self._probe_strangers(bus, connected, nursery)
-            with trio.move_on_after(_DIAL_EVERY):
+            at_ease = not due and not wanted and not self._probed
+            with trio.move_on_after(_AT_EASE_EVERY if at_ease else _DIAL_EVERY):
                 await self._dial_now.wait()
 
     async def _dial(self, bus: Bus, address: str, peer: str) -> None:
@@ -348,7 +353,7 @@ class GossipService:
     async def _probe_strangers(self, bus: Bus, connected: set[str], nursery: trio.Nursery) -> None:
         """A peer that stays connected but never joins the topic may speak another version: ask it now and then."""
         outside = connected - set(bus.peers())
-        self._probed = {peer: ticks for peer, ticks in self._probed.items() if peer in connected}
+        self._probed = {peer: ticks for peer, ticks in self._probed.items() if peer in outside}
         for peer in sorted(outside)[:_MAX_PROBED]:
             self._probed[peer] = self._probed.get(peer, 0) + 1
             if self._probed[peer] % _PROBE_TICKS == 2:

@@ -5,18 +5,20 @@ gossip's; nothing here is waited for, and nothing depends on an answer.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import trio
 
-from node.notebook import SMALL_SWARM, Notebook
+from gossip.puller import SMALL_SWARM
+from node.notebook import Notebook
 from swarm.claim import Lease, Leases, lease_key
 from swarm.finding import Proposal
+from swarm.ledger import Entry
 from swarm.program import canonical_key
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, Parameter
 from swarm.trial import Track
-from swarm.words import PeerId, Value
+from swarm.words import Config, PeerId, Value
 
 TRIALS_AHEAD = 2  # that a claim is for; most experiments have one, and those that have more claim again
 GRACE_SECONDS = 60.0  # for what lies around a trial: evaluation, commit, the finding's way to others; a guess
@@ -25,6 +27,7 @@ SLOTS = 16  # as many as one author has, docs/protocol.md: a worker needs two, o
 ANSWER_SECONDS = 10.0  # between two answers to claims of what has begun here
 FEW = 64  # values; of a setting with more it takes luck that two nodes draw the same one
 
+_Setting = tuple[str, type, Value]
 Tell = Callable[[str, int, int, bool], None]
 """(key, slot, seconds, begun): broadcasts a claim, without a wait and without a word on who heard it."""
 
@@ -45,6 +48,9 @@ class Claims:
         self._own: dict[int, _Own] = {}  # by slot
         self._told: dict[int, tuple[str, float]] = {}  # the last claim of each slot, and when it ends
         self._others = Leases(self._seconds(MOST_TRIALS))
+        self._read: Sequence[Entry] = ()
+        self._count = 0  # of what was read
+        self._values: set[_Setting] = set()
 
     def when_claimed(self, tell: Tell) -> None:
         """Where our claims go from here on."""
@@ -156,13 +162,23 @@ class Claims:
         somebody has tried. A number drawn from a range is drawn twice once in thousands of times."""
         if len(self._notebook.journal.heads()) <= SMALL_SWARM:
             return True
-        known = [self._notebook.brief.base_config]
-        known += [entry.finding.proposal.config for entry in self._notebook.ledger.entries(track=self._track)]
-        parameters = self._notebook.brief.space.parameters
+        parameters, known = self._notebook.brief.space.parameters, self._known_values()
         return all(
-            _has_few_values(parameters[name]) or any(_is_same(config.get(name), value) for config in known)
+            _has_few_values(parameters[name]) or (name, type(value), value) in known
             for name, value in proposal.config.items()
         )
+
+    def _known_values(self) -> set[_Setting]:
+        """Of every config that was tried on this track."""
+        arrived = self._notebook.ledger.arrived
+        if self._read is not arrived:  # somebody was forgotten
+            self._read, self._count = arrived, 0
+            self._values = set(_settings(self._notebook.brief.base_config))
+        for entry in arrived[self._count :]:
+            if entry.finding.track == self._track:
+                self._values.update(_settings(entry.finding.proposal.config))
+        self._count = len(arrived)
+        return self._values
 
 
 def _has_few_values(parameter: Parameter) -> bool:
@@ -175,8 +191,8 @@ def _has_few_values(parameter: Parameter) -> bool:
             return parameter.low == parameter.high
 
 
-def _is_same(one: Value | None, other: Value) -> bool:
-    return type(one) is type(other) and one == other
+def _settings(config: Config) -> Iterator[_Setting]:
+    return ((name, type(value), value) for name, value in config.items())
 
 
 def _to_nobody(key: str, slot: int, seconds: int, begun: bool) -> None:

@@ -5,6 +5,7 @@ quick stand-in serves this one. What a good proposal is belongs to the proposers
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 import trio
 
@@ -15,7 +16,7 @@ from node.proposers.port import MAX_RATIONALE_CHARS, MAX_TITLE_CHARS, Proposer, 
 from node.proposers.steering import Steering
 from node.smoke_filter import Smoke, SmokeFilter
 from node.steering import Helm
-from node.tried import Tried
+from node.tried import Together, Tried
 from swarm.brief import Brief
 from swarm.finding import Proposal, Track
 from swarm.ledger import Entry
@@ -63,7 +64,7 @@ class Hypotheses:
         self._code_may_change = code_may_change
         self._helm = helm
         self.claims = claims or Claims(notebook, track)
-        self._tried_by_anybody = Tried(notebook.brief)
+        self._tried_by_anybody = Tried(notebook.brief, notebook.ledger, track)
         self._filter = smoke_filter or SmokeFilter(notebook, Events())
         self._moved = moved
         self._ready: Proposal | None = None
@@ -149,9 +150,8 @@ class Hypotheses:
         title = proposal.title if changed_code else describe_changes(before.config, config)[:MAX_TITLE_CHARS]
         return proposal.model_copy(update={"config": config, "title": title})
 
-    def _tried(self) -> frozenset[str]:
-        anybody = self._tried_by_anybody.keys(self._notebook.ledger.entries(track=self._track))
-        return anybody | self._taken | self._filter.dropped
+    def _tried(self) -> AbstractSet[str]:
+        return Together(self._tried_by_anybody.keys(), self._taken, self._filter.dropped)
 
     def _is_tried(self, proposal: Proposal) -> bool:
         return not self._tried().isdisjoint({proposal.key, self._canonical_key(proposal)})

@@ -13,6 +13,7 @@ import trio
 from gossip.envelope import Record, seal
 from gossip.heard import Heard
 from gossip.identity import Identity
+from gossip.puller import SMALL_SWARM
 from gossip.refusal import Refusal, RefusalReason
 from node.clock import wall_clock
 from node.events import Events, FindingReceived
@@ -29,9 +30,6 @@ MAX_INSPIRATIONS_WAITING = 256  # newest kept; a proposer is told of sixteen at 
 
 class CopiedIdentity(SwarmError):
     """Two nodes run with one key."""
-
-
-SMALL_SWARM = 32  # authors; up to here everything is broadcast: 12 kB/s a node (docs/log.md)
 
 
 class Notebook:

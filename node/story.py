@@ -105,7 +105,7 @@ def _says(archive: Archive, record: Record) -> Json:
 
 def _others(archive: Archive, entry: Entry) -> list[Json]:
     """Whose trials of the same thing, in findings and replays, the standing rests on."""
-    trials = archive.ledger.trials(entry.finding.proposal.key, entry.finding.track)
+    trials = archive.ledger.trials(entry.key, entry.finding.track)
     found = ((author, scores(of_author)) for author, of_author in sorted(trials.items()))
     return [{"peer": peer, "val_bpb": sorted(theirs)} for peer, theirs in found if theirs and peer != entry.author]
 

@@ -59,6 +59,7 @@ class TopicJournal:
         self._held_back = ""  # an author of whom only that is told which others gave us or were given
         self._forked = set(journal.forked(brief))
         self._ids: dict[str, str] = {}  # author -> id of the record at its head
+        self._tips: dict[str, bytes] = {}  # of those that were asked for
         self._heads = self._read_heads()
 
     def _read_heads(self) -> dict[str, int]:
@@ -89,6 +90,7 @@ class TopicJournal:
             for id, commit in commits.items():
                 self.journal.remember_commit(id, commit)
         self._heads = self._read_heads()
+        self._tips.clear()
 
     def _insert(self, record: Record, received: float, *, sent: bool, peer: str, way: str) -> int:
         return self.journal.execute(
@@ -111,6 +113,7 @@ class TopicJournal:
             if seq != head + 1:
                 break
             head, self._ids[author] = seq, id
+            self._tips.pop(author, None)
         if head:
             self._heads[author] = head
 
@@ -208,16 +211,20 @@ class TopicJournal:
         return self._forked
 
     def tips(self, authors: Iterable[str]) -> dict[str, bytes]:
-        return {a: bytes.fromhex(self._ids[a])[:TIP_BYTES] for a in authors if a in self._heads}
+        return {author: self._tip(author) for author in authors if author in self._heads}
+
+    def _tip(self, author: str) -> bytes:
+        tip = self._tips.get(author)
+        if tip is None:
+            tip = self._tips[author] = bytes.fromhex(self._ids[author])[:TIP_BYTES]
+        return tip
 
     def evidence(self, heads: Mapping[str, int], tips: Mapping[str, bytes]) -> list[tuple[str, tuple[bytes, ...]]]:
         """Not of whom is held back: what was not told stays so, and what was told others can prove."""
         lacking = {author for author in self._forked if heads.get(author) != NO_MORE and author != self._held_back}
-        proofs = [
-            (fork.author, (fork.first.frame, fork.second.frame)) for fork in self.forks() if fork.author in lacking
-        ]
-        ours = self.tips(tips)
-        other = [a for a, tip in tips.items() if heads[a] == self._heads.get(a) and tip != ours[a]]
+        forks = self.forks() if lacking else ()
+        proofs = [(fork.author, (fork.first.frame, fork.second.frame)) for fork in forks if fork.author in lacking]
+        other = [a for a, tip in tips.items() if heads[a] == self._heads.get(a) and tip != self._tip(a)]
         return proofs + [(author, (self._frame(self._ids[author]),)) for author in other]
 
     def _frame(self, id: str) -> bytes:

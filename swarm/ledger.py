@@ -3,8 +3,9 @@
 Owns the fold and the questions people and proposers ask of it. Storage is the journal's, signatures are gossip's.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from bisect import insort
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from swarm.brief import Acceptance
@@ -26,6 +27,10 @@ class Entry:
     seq: int  # position in its author's log
     at_ms: int  # author's clock, unix milliseconds: for show, never for order that decides
     finding: Finding
+    key: str = field(init=False, compare=False, repr=False)  # its proposal's; it is asked for often
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.finding.proposal.key)
 
     @property
     def val_bpb(self) -> float | None:
@@ -57,12 +62,18 @@ def _rank(entry: Entry) -> tuple[float, str]:
     return entry.val_bpb, entry.id
 
 
+def _place(entry: Entry) -> tuple[int, str, int, str]:
+    return entry.at_ms, entry.author, entry.seq, entry.id
+
+
 class Ledger:
     """Findings and replays of one topic. Records twice or in another order give the same ledger."""
 
     def __init__(self, acceptance: Acceptance) -> None:
         self._acceptance = acceptance
         self._entries: dict[FindingId, Entry] = {}
+        self._arrived: list[Entry] = []  # in the order they came
+        self._sorted: dict[tuple[PeerId | None, Track | None], list[Entry]] = {}  # what was asked for, kept up to date
         self._by_key: dict[tuple[str, Track], set[FindingId]] = {}
         self._children: dict[FindingId, set[FindingId]] = {}  # that ran their parent again
         self._replays: dict[FindingId, dict[str, ReplayEntry]] = {}
@@ -81,7 +92,9 @@ class Ledger:
             return False
         self._forget_computed()
         self._entries[entry.id] = entry
-        finding, key = entry.finding, entry.finding.proposal.key
+        self._arrived.append(entry)
+        self._sort_in(entry)
+        finding, key = entry.finding, entry.key
         self._by_key.setdefault((key, finding.track), set()).add(entry.id)
         self._by_author.setdefault(entry.author, {})[entry.id] = entry
         tried = self._tried.setdefault(finding.track, set())
@@ -93,10 +106,16 @@ class Ledger:
         self._read_again(entry.id)
         return True
 
+    def _sort_in(self, entry: Entry) -> None:
+        for author in (None, entry.author):
+            for track in (None, entry.finding.track):
+                if (known := self._sorted.get((author, track))) is not None:
+                    insort(known, entry, key=_place)
+
     def _read_again(self, id: FindingId) -> None:
         """There are new trials of what a finding ran. If the finding comes later, then is the time."""
         if (entry := self._entries.get(id)) is not None:
-            self._unread.setdefault(entry.finding.track, set()).add(entry.finding.proposal.key)
+            self._unread.setdefault(entry.finding.track, set()).add(entry.key)
 
     def apply_replay(self, entry: ReplayEntry) -> bool:
         """True if it was new. The finding may come later."""
@@ -118,8 +137,9 @@ class Ledger:
         replays = [one for known in self._replays.values() for one in known.values() if one.author != author]
         for table in (self._entries, self._by_key, self._by_author, self._tried, self._children, self._replays):
             table.clear()
-        for table in (self._noise, self._spreads, self._unread):
+        for table in (self._noise, self._spreads, self._unread, self._sorted):
             table.clear()
+        self._arrived = []
         self._forget_computed()
         for entry in entries:
             self.apply(entry)
@@ -137,9 +157,17 @@ class Ledger:
 
     def entries(self, author: PeerId | None = None, track: Track | None = None) -> list[Entry]:
         """Findings sorted by author's clock, author and sequence; by one author or of one track if asked."""
-        known = self._entries if author is None else self._by_author.get(author, {})
-        chosen = (e for e in known.values() if track in (None, e.finding.track))
-        return sorted(chosen, key=lambda e: (e.at_ms, e.author, e.seq, e.id))
+        found = self._sorted.get((author, track))
+        if found is None:
+            known = self._entries if author is None else self._by_author.get(author, {})
+            found = sorted((e for e in known.values() if track in (None, e.finding.track)), key=_place)
+            self._sorted[author, track] = found
+        return list(found)
+
+    @property
+    def arrived(self) -> Sequence[Entry]:
+        """Findings in the order they came here. Only grows; when an author is forgotten it is another object."""
+        return self._arrived
 
     def measured(self, author: PeerId | None = None, track: Track | None = None) -> list[Entry]:
         """Measured findings, best first."""
@@ -188,7 +216,7 @@ class Ledger:
 
     def own_scores(self, entry: Entry) -> tuple[float, ...]:
         """Scores of all trials of a finding by its author: its own, and later ones."""
-        made = self.trials(entry.finding.proposal.key, entry.finding.track)[entry.author]
+        made = self.trials(entry.key, entry.finding.track)[entry.author]
         return scores(made) or reported(entry.finding.trials)
 
     def score(self, entry: Entry) -> Score | None:
@@ -206,7 +234,7 @@ class Ledger:
         for entry in sorted(self.measured(track=track), key=lambda e: (e.seq, e.id)):
             score = self.score(entry)
             if score is not None:
-                best.setdefault((entry.author, entry.finding.proposal.key), (entry, score))
+                best.setdefault((entry.author, entry.key), (entry, score))
         return sorted(best.values(), key=lambda one: (one[1].mean, one[0].id))
 
     def noise(self, track: Track, author: PeerId) -> Noise:
@@ -249,7 +277,7 @@ class Ledger:
         if not claimed:
             return Standing.CLAIMED
         agreeing = disagreeing = 0
-        for author, trials in self.trials(entry.finding.proposal.key, entry.finding.track).items():
+        for author, trials in self.trials(entry.key, entry.finding.track).items():
             theirs = scores(trials)
             if author == entry.author or not theirs:
                 continue

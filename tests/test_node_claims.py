@@ -23,8 +23,8 @@ from small_lab import (
 from gossip.claims import seal_claim
 from gossip.identity import Identity
 from gossip.memory_bus import MemoryNetwork
+from gossip.puller import SMALL_SWARM
 from node.claims import ANSWER_SECONDS, GRACE_SECONDS, TRIALS_AHEAD, Claims
-from node.notebook import SMALL_SWARM
 from node.proposers.port import Request, build_proposal, is_new
 from node.research import experiment, research
 from node.tried import SOURCES_AT_ONCE, Tried
@@ -307,7 +307,7 @@ def test_a_program_written_anew_was_tried(notebook):
     log = PeerLog()
     with_code(log, CODE)
     notebook.receive(log.records[0])
-    tried = Tried(BRIEF).keys(notebook.ledger.entries(track=TRACK))
+    tried = Tried(BRIEF, notebook.ledger, TRACK).keys()
     config = BRIEF.base_config
     assert canonical_key(BRIEF, config, CODE + "# by another hand") in tried
     assert canonical_key(BRIEF, config, CODE + "print()") not in tried
@@ -319,9 +319,9 @@ def test_of_many_sources_a_few_are_read_at_once_the_newest_first(notebook):
     for record, code in enumerate(codes):
         with_code(log, code)
         notebook.receive(log.records[record])
-    tried, entries = Tried(BRIEF), notebook.ledger.entries(track=TRACK)
+    tried, entries = Tried(BRIEF, notebook.ledger, TRACK), notebook.ledger.entries(track=TRACK)
     keys = [canonical_key(BRIEF, BRIEF.base_config, code) for code in codes]
-    known = [tried.keys(entries) for _ in range(2)]
+    known = [frozenset(tried.keys()) for _ in range(2)]
     assert [key in known[0] for key in keys] == [False] * SOURCES_AT_ONCE + [True] * SOURCES_AT_ONCE
     assert set(keys) <= known[1]
     assert {entry.finding.proposal.key for entry in entries} <= known[0], "texts as they are, always"

@@ -67,7 +67,7 @@ def shown_name(node_name: str, peer: str) -> str:
 def row_of(ledger: Ledger, entry: Entry) -> Row:
     finding, proposal, first = entry.finding, entry.finding.proposal, entry.finding.trials[0]
     numbers = ledger.own_scores(entry) if finding.outcome is Outcome.MEASURED else ()
-    others = any(author != entry.author for author in ledger.trials(proposal.key, finding.track))
+    others = any(author != entry.author for author in ledger.trials(entry.key, finding.track))
     name, title = shown_name(finding.node_name, entry.author), clean(proposal.title, 120)
     reason, arm = clean(finding.reason, 400), clean(arm_of(proposal.proposer) or "", 64) or "baseline"
     said = (title, clean(proposal.rationale, 1000), reason, name, proposal.proposer, entry.id[:12], entry.author)

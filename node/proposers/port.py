@@ -6,6 +6,7 @@ Knows neither how ideas are had nor when they are asked for.
 
 import unicodedata
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -40,7 +41,7 @@ class Request:
         Entry, ...
     ]  # peers' findings on other hardware or budgets: a change may inspire, a number never
     inspirations: tuple[Entry, ...]  # peers' findings drained since the last proposal, newest last
-    tried: frozenset[str]  # keys of everything tried on this track, by anybody: Proposal.key and canonical ones
+    tried: AbstractSet[str]  # keys of everything tried on this track, by anybody: Proposal.key and canonical ones
     number: int  # of the run that is to come
     seed: int
     noise: Noise | None = None  # run to run on this track, as far as it is known

@@ -33,5 +33,5 @@ def replay_json(ledger: Ledger, brief: Brief, entry: Entry, one: ReplayEntry) ->
 
 def replays_of(ledger: Ledger, brief: Brief, entry: Entry) -> list[dict[str, object]]:
     """Of one finding, oldest first; without those that ran something else."""
-    key = entry.finding.proposal.key
+    key = entry.key
     return [replay_json(ledger, brief, entry, one) for one in ledger.replays(entry.id) if one.replay.key == key]

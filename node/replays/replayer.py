@@ -102,7 +102,7 @@ class Replayer:
         report = await self._train(trainer, job, watcher or Unwatched())
         replay = Replay(
             of=entry.id,
-            key=entry.finding.proposal.key,
+            key=entry.key,
             node_name=self._name,
             started_at=started_at,
             trial=_kept(report, job),

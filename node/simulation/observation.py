@@ -5,7 +5,6 @@ config is really worth, and who lies.
 """
 
 import hashlib
-import json
 from array import array
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,7 +85,7 @@ class Observation:
     def note(self, *what: object) -> None:
         """One line of the trace."""
         self._events += 1
-        self._trace.update(json.dumps([round(trio.current_time(), 6), *map(str, what)]).encode())
+        self._trace.update(f"{trio.current_time():.6f} {' '.join(map(str, what))}\n".encode())
 
     @property
     def trace(self) -> str:

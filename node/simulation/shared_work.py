@@ -10,8 +10,9 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from gossip.envelope import Record, open_frame
-from node import notebook
+from node import notebook, tried
 from node.notebook import entry_of
+from node.tried import key_of
 from swarm.brief import Brief
 from swarm.ledger import Entry
 
@@ -23,6 +24,7 @@ def shared_work() -> Generator[None]:
     """While inside, for all nodes of this process. They are of one brief."""
     records: dict[bytes, Record] = {}
     entries: dict[str, Entry] = {}
+    keys: dict[str, str] = {}
 
     def opened(frame: bytes) -> Record:
         record = records.get(frame)
@@ -36,8 +38,14 @@ def shared_work() -> Generator[None]:
             known = entries[record.id] = entry_of(record, brief)
         return known
 
+    def canonical(brief: Brief, entry: Entry) -> str:
+        known = keys.get(entry.id)
+        if known is None:
+            known = keys[entry.id] = key_of(brief, entry)
+        return known
+
     modules = [(importlib.import_module(name), "open_frame", opened) for name in _OPENERS]
-    with _replaced([*modules, (notebook, "entry_of", entry)]):
+    with _replaced([*modules, (notebook, "entry_of", entry), (tried, "key_of", canonical)]):
         yield
 
 

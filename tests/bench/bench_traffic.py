@@ -31,8 +31,8 @@ from small_lab import BRIEF as SMALL_BRIEF  # noqa: E402
 from gossip.bus import Deliver, Serve  # noqa: E402
 from gossip.claims import seal_claim  # noqa: E402
 from gossip.memory_bus import MemoryBus, MemoryNetwork  # noqa: E402
+from gossip.puller import SMALL_SWARM  # noqa: E402
 from gossip.traffic import Kind  # noqa: E402
-from node.notebook import SMALL_SWARM  # noqa: E402
 from node.research import SHARED_POINTS  # noqa: E402
 from swarm.finding import encode_finding  # noqa: E402
 from swarm.trial import CurvePoint  # noqa: E402
