@@ -50,6 +50,7 @@ class Identity:
         return self._key.sign(message).signature
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def peer_id_of(public_key: bytes) -> str:
     return base58.b58encode(_PEER_ID_HEAD + public_key).decode("ascii")
 

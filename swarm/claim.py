@@ -8,6 +8,7 @@ never runs keeps others from `MAX_SLOTS` proposals at a time, out of all there a
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from swarm.trial import Track
@@ -52,21 +53,23 @@ class Leases:
 
     longest_seconds: float  # of one author on one thing, however often it claims it again
     _leases: OrderedDict[tuple[PeerId, int], Lease] = field(default_factory=OrderedDict[tuple[PeerId, int], Lease])
+    _slots: dict[PeerId, dict[int, Lease]] = field(default_factory=dict[PeerId, dict[int, Lease]])  # the same
     _authors: OrderedDict[PeerId, _Author] = field(default_factory=OrderedDict[PeerId, _Author])
 
     def hear(
         self, author: PeerId, key: str, slot: int, seconds: float, *, begun: bool, records: int, now: float
     ) -> Lease | None:
         """A claim. `records`: how many of its author are known here. None: it is given up, or not obeyed."""
-        before = self._leases.pop((author, slot), None)
+        before = self._take_out((author, slot))
         if seconds <= 0 or not self._is_trusted(author, records):
             return None
         same = [one.since for one in (before, *self._of(author)) if one is not None and one.key == key]
         since = min([*same, now])
         lease = Lease(author, key, begun, since, min(now + seconds, since + self.longest_seconds))
         self._leases[author, slot] = lease
+        self._slots.setdefault(author, {})[slot] = lease
         while len(self._leases) > MAX_LEASES:
-            self._leases.popitem(last=False)
+            self._take_out(next(iter(self._leases)))
         return lease
 
     def holder(self, key: str, now: float) -> Lease | None:
@@ -76,8 +79,17 @@ class Leases:
     def live(self, now: float) -> list[Lease]:
         return [lease for lease in self._leases.values() if lease.ends > now]
 
-    def _of(self, author: PeerId) -> list[Lease]:
-        return [lease for (who, _), lease in self._leases.items() if who == author]
+    def _of(self, author: PeerId) -> Iterable[Lease]:
+        return self._slots.get(author, {}).values()
+
+    def _take_out(self, place: tuple[PeerId, int]) -> Lease | None:
+        lease = self._leases.pop(place, None)
+        if lease is not None:
+            author, slot = place
+            del self._slots[author][slot]
+            if not self._slots[author]:
+                del self._slots[author]
+        return lease
 
     def _is_trusted(self, author: PeerId, records: int) -> bool:
         """Whoever has shown work, and goes on to: an author without a record, or whose log stands still, may be one of

@@ -7,46 +7,57 @@ Half of a large simulation's time without it (docs/log.md).
 import contextlib
 import importlib
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
 
+from gossip import claims
 from gossip.envelope import Record, open_frame
 from node import notebook, tried
-from node.notebook import entry_of
-from node.tried import key_of
 from swarm.brief import Brief
 from swarm.ledger import Entry
 
 _OPENERS = ("gossip.admission", "gossip.intake", "gossip.puller", "node.topic_journal")
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def shared_work() -> Generator[None]:
     """While inside, for all nodes of this process. They are of one brief."""
-    records: dict[bytes, Record] = {}
-    entries: dict[str, Entry] = {}
-    keys: dict[str, str] = {}
-
-    def opened(frame: bytes) -> Record:
-        record = records.get(frame)
-        if record is None:  # raises what it raises for a bad frame, each time
-            record = records[frame] = open_frame(frame)
-        return record
-
-    def entry(record: Record, brief: Brief) -> Entry:
-        known = entries.get(record.id)
-        if known is None:
-            known = entries[record.id] = entry_of(record, brief)
-        return known
-
-    def canonical(brief: Brief, entry: Entry) -> str:
-        known = keys.get(entry.id)
-        if known is None:
-            known = keys[entry.id] = key_of(brief, entry)
-        return known
-
-    modules = [(importlib.import_module(name), "open_frame", opened) for name in _OPENERS]
-    with _replaced([*modules, (notebook, "entry_of", entry), (tried, "key_of", canonical)]):
+    opened = _once(open_frame, _itself)
+    with _replaced(
+        [
+            *((importlib.import_module(name), "open_frame", opened) for name in _OPENERS),
+            (notebook, "entry_of", _once(notebook.entry_of, _id)),
+            (tried, "key_of", _once(tried.key_of, _second_id)),
+            (claims, "read_claim", _once(claims.read_claim, _itself)),
+            (claims, "open_claim", _once(claims.open_claim, _itself)),
+        ]
+    ):
         yield
+
+
+def _once(function: Callable[..., T], name: Callable[..., str | bytes]) -> Callable[..., T]:
+    """The function, asked once for arguments of the same name. What it raises it raises each time."""
+    known: dict[str | bytes, T] = {}
+
+    def asked(*arguments: object) -> T:
+        place = name(*arguments)
+        if place not in known:
+            known[place] = function(*arguments)
+        return known[place]
+
+    return asked
+
+
+def _itself(frame: bytes, _brief: str = "") -> bytes:
+    return frame
+
+
+def _id(record: Record, _brief: Brief) -> str:
+    return record.id
+
+
+def _second_id(_brief: Brief, entry: Entry) -> str:
+    return entry.id
 
 
 @contextlib.contextmanager
