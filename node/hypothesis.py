@@ -11,8 +11,11 @@ import trio
 from node.claims import Claims
 from node.events import Events
 from node.notebook import Notebook
+from node.proposers.diagnostics import shown
 from node.proposers.port import MAX_RATIONALE_CHARS, MAX_TITLE_CHARS, Proposer, Request
 from node.proposers.steering import Steering
+from node.results.repository import Results
+from node.run_gradients import RunGradients
 from node.smoke_filter import Smoke, SmokeFilter
 from node.steering import Helm
 from node.tried import Tried
@@ -63,6 +66,7 @@ class Hypotheses:
         self._code_may_change = code_may_change
         self._helm = helm
         self.claims = claims or Claims(notebook, track)
+        self.gradients = RunGradients()
         self._tried_by_anybody = Tried(notebook.brief)
         self._filter = smoke_filter or SmokeFilter(notebook, Events())
         self._moved = moved
@@ -71,6 +75,12 @@ class Hypotheses:
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
         self._asking = False
         self._answered = trio.Event()
+
+    async def load(self, results: Results) -> None:
+        """Go on where an earlier start was: what the branch has of the runs that the next prompts show."""
+        if (best := self._best()) is not None:
+            own = self._notebook.ledger.entries(self._notebook.me, self._track)
+            await self.gradients.load(results, shown(best, own))
 
     async def prepare(self) -> None:
         """Drain inspirations and make the next proposal, unless one is there or there is no baseline yet."""
@@ -185,6 +195,7 @@ class Hypotheses:
             noise=ledger.noise(self._track, me),
             standings={e.id: ledger.standing(e) for e in peers},
             steering=steering,
+            gradients=self.gradients.known,
             claimed=self.claims.held(),
             code_may_change=self._code_may_change,
             failure=None,
