@@ -61,6 +61,11 @@ class Request:
         return (self.noise or prior_noise(self.brief.acceptance)).sd
 
     @property
+    def on_cpu(self) -> bool:
+        """A CPU sees few tokens in its budget, which decides what is worth trying there."""
+        return self.track.hardware_class.startswith("cpu-")
+
+    @property
     def parent_config(self) -> Config:
         return self.parent.finding.proposal.config
 
