@@ -206,6 +206,7 @@ class Node:
                 smoke_filter=SmokeFilter(self._notebook, events),
                 helm=helm,
                 moved=model.spending.moved if model else unmoved,
+                events=events,
             ),
             recorder=Recorder(self._notebook, self._results, room, events, helm, model),
             room=room,
