@@ -206,6 +206,7 @@ class Node:
                 smoke_filter=SmokeFilter(self._notebook, events),
                 helm=helm,
                 moved=model.spending.moved if model else unmoved,
+                events=events,
             ),
             recorder=Recorder(self._notebook, self._results, room, events, helm, model),
             room=room,
@@ -295,6 +296,7 @@ class Node:
         if isinstance(self._proposer, Auto):
             self._proposer.load(await self._results.read_latest(DIRECTION_FILE))
             nursery.start_soon(self._proposer.run)
+        await self._lab.hypotheses.load(self._results)
         return await research(self._lab, trainer)
 
     def _reason_to_stop(self, experiments: int) -> str | None:

@@ -127,7 +127,7 @@ class FindingReceived(Event):
 class ProposalRefused(Event):
     """An idea that costs no trial. `sent_back`: who had it is told why, once."""
 
-    stage: str  # smoke, command or merge: where it failed
+    stage: str  # smoke, command, merge or moved: where it failed
     proposer: str
     title: str
     reason: str

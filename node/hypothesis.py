@@ -10,10 +10,14 @@ from collections.abc import Set as AbstractSet
 import trio
 
 from node.claims import Claims
-from node.events import Events
+from node.events import Events, ProposalRefused
 from node.notebook import Notebook
+from node.proposers.diagnostics import shown
 from node.proposers.port import MAX_RATIONALE_CHARS, MAX_TITLE_CHARS, Proposer, Request
 from node.proposers.steering import Steering
+from node.rebasing import CannotRebase, rebase
+from node.results.repository import Results
+from node.run_gradients import RunGradients
 from node.smoke_filter import Smoke, SmokeFilter
 from node.steering import Helm
 from node.tried import Together, Tried
@@ -21,8 +25,8 @@ from swarm.brief import Brief
 from swarm.finding import Proposal, Track
 from swarm.ledger import Entry
 from swarm.program import canonical_key
-from swarm.space import changes, describe_changes
-from swarm.words import BriefError, Operator, Outcome
+from swarm.space import describe_changes
+from swarm.words import Operator, Outcome
 
 MAX_STANDINGS = 1000  # peers' findings, the newest: more than a model-based arm learns from
 MAX_REFUSED = 3  # proposals of one trial that a smoke run drops; a stand-in's train.py runs here already
@@ -53,6 +57,7 @@ class Hypotheses:
         claims: Claims | None = None,
         smoke_filter: SmokeFilter | None = None,
         moved: Moved = unmoved,
+        events: Events | None = None,
     ) -> None:
         """`max_history`: of the track's findings a proposer is shown the newest so many; None: all."""
         self._max_history = max_history
@@ -64,14 +69,22 @@ class Hypotheses:
         self._code_may_change = code_may_change
         self._helm = helm
         self.claims = claims or Claims(notebook, track)
+        self.gradients = RunGradients()
         self._tried_by_anybody = Tried(notebook.brief, notebook.ledger, track)
-        self._filter = smoke_filter or SmokeFilter(notebook, Events())
+        self._filter = smoke_filter or SmokeFilter(notebook, events or Events())
         self._moved = moved
+        self._events = events or Events()
         self._ready: Proposal | None = None
         self._told: tuple[Entry, ...] = ()  # peers' findings that were drained for the ready one
         self._taken: set[str] = set()  # keys of what was handed out by this object: running, or in the ledger by now
         self._asking = False
         self._answered = trio.Event()
+
+    async def load(self, results: Results) -> None:
+        """Go on where an earlier start was: what the branch has of the runs that the next prompts show."""
+        if (best := self._best()) is not None:
+            own = self._notebook.ledger.entries(self._notebook.me, self._track)
+            await self.gradients.load(results, shown(best, own))
 
     async def prepare(self) -> None:
         """Drain inspirations and make the next proposal, unless one is there or there is no baseline yet."""
@@ -118,7 +131,7 @@ class Hypotheses:
         (proposal, told), self._ready, self._told = (self._ready, self._told), None, ()
         before = proposal.key if proposal is not None else ""
         if proposal is not None:
-            proposal = rebase(proposal, self._notebook, best)
+            proposal = await self._rebased(proposal, best)
         if proposal is not None:
             proposal = self._permitted(proposal)
             self._moved(before, proposal.key)
@@ -127,6 +140,17 @@ class Hypotheses:
             told = self._notebook.drain(self._max_inspirations)
             proposal = await self._stand_in.propose(self._request(best, told))
         return self._permitted(proposal), told
+
+    async def _rebased(self, proposal: Proposal, best: Entry) -> Proposal | None:
+        """On where the branch stands now; None, and said, when its change does not fit there."""
+        try:
+            return await rebase(proposal, self._notebook, best)
+        except CannotRebase as refused:
+            refusal = ProposalRefused(
+                stage="moved", proposer=proposal.proposer, title=proposal.title, reason=str(refused)
+            )
+            self._events.emit(refusal)
+            return None
 
     def _permitted(self, proposal: Proposal) -> Proposal:
         """Where nothing holds a script, a proposal is its config; it is tried with the brief's own train.py. What the
@@ -185,6 +209,7 @@ class Hypotheses:
             noise=ledger.noise(self._track, me),
             standings={e.id: ledger.standing(e) for e in peers},
             steering=steering,
+            gradients=self.gradients.known,
             claimed=self.claims.held(),
             code_may_change=self._code_may_change,
             failure=None,
@@ -224,31 +249,6 @@ def remarked(proposal: Proposal, remark: str) -> Proposal:
     remark = remark[:MAX_RATIONALE_CHARS]
     said = proposal.rationale[: max(0, MAX_RATIONALE_CHARS - len(remark) - 1)]
     return proposal.model_copy(update={"rationale": f"{said} {remark}".strip()[:MAX_RATIONALE_CHARS]})
-
-
-def rebase(proposal: Proposal, notebook: Notebook, best: Entry) -> Proposal | None:
-    """A proposal made before the branch moved, as a change to where it stands now; None if that cannot be done.
-
-    The config change is carried over. A change of train.py is, if the branch has the same train.py as before: else its
-    edits were made to another text.
-    """
-    if proposal.parent == best.id:
-        return proposal
-    parent = notebook.ledger.get(proposal.parent)
-    if parent is None:
-        return None
-    before, standing = parent.finding.proposal, best.finding.proposal
-    edited = proposal if proposal.source_sha256 != before.source_sha256 else standing
-    if edited is proposal and standing.source_sha256 != before.source_sha256:
-        return None
-    config = standing.config | changes(before.config, proposal.config)
-    try:
-        config = notebook.brief.space.normalise(config)
-    except BriefError:
-        return None
-    title = proposal.title if edited is proposal else describe_changes(standing.config, config)[:120]
-    update = {"parent": best.id, "config": config, "title": title}
-    return proposal.model_copy(update=update | {"source_sha256": edited.source_sha256, "source": edited.source})
 
 
 def trial_seed(me: str, number: int, turn: int = 1) -> int:

@@ -116,6 +116,7 @@ class Recorder:
             commits={FindingId(id): commit for id, commit in self._notebook.journal.journal.commits().items()},
             inspirations=[known for id in proposal.inspirations if (known := ledger.get(id)) is not None],
             curve=reports[0].curve,
+            gradients=reports[0].gradients,
             log="\n".join(report.log for report in reports),
             program=self._helm.program if self._helm else self._notebook.brief.goal,
             steering=steering_text(self._helm.steering) if self._helm else "",

@@ -218,6 +218,7 @@ async def record(
     entry, commit = await lab.recorder.record(finding, reports)
     lab.experiments += 1
     remember_sealed(lab, entry, reports)
+    lab.hypotheses.gradients.note(entry.id, reports[0].gradients)
     best = lab.notebook.ledger.branch_best(lab.notebook.me, lab.track)
     lab.events.emit(
         FindingRecorded(

@@ -208,6 +208,7 @@ def make_world(
             stand_in or ClassicNow(),  # type: ignore[arg-type]
             smoke_filter=SmokeFilter(notebook, events),
             helm=helm,
+            events=events,
         ),
         recorder=recorder(notebook, events),
         room=PLENTY,

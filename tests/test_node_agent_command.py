@@ -93,8 +93,8 @@ async def test_what_lies_in_its_folder(ask, tmp_path):
     )
     listed = {path.name for path in copy.iterdir()} - {".git", "status"}
     assert listed == {
-        "INSPIRATIONS.json", "NOTES.md", "SEARCH_SPACE.json", "TASK.md", "config.json", "program.md", "results.tsv",
-        "train.py",
+        "DIAGNOSTICS.md", "INSPIRATIONS.json", "NOTES.md", "SEARCH_SPACE.json", "TASK.md", "config.json", "program.md",
+        "results.tsv", "train.py",
     }  # fmt: skip
     assert (copy / "status").read_text().split() == ["??", "status"], "a clean checkout"
     assert (copy / "train.py").read_text() == TRAIN
@@ -103,6 +103,9 @@ async def test_what_lies_in_its_folder(ask, tmp_path):
     assert (copy / "NOTES.md").read_text() == "Width helps.\n"
     assert [row.split("\t")[0::4] for row in (copy / "results.tsv").read_text().splitlines()[1:]] == [
         ["1", "run 1"], ["4", "too deep"],
+    ]  # fmt: skip
+    assert (copy / "DIAGNOSTICS.md").read_text().splitlines() == [
+        "- current best: val_bpb 2.3000; 100 steps, 21,053 tokens/s", "- #4: crashed; 100 steps, 21,053 tokens/s",
     ]  # fmt: skip
     told = json.loads((copy / "INSPIRATIONS.json").read_text())
     assert [one["changed_settings"] for one in told] == [{"depth": 3}]

@@ -106,7 +106,7 @@ async def test_a_change_of_another_machine_comes_without_what_it_stood_on(taker)
 async def test_a_change_that_does_not_fit_is_said_once_and_nothing_is_tried(taker):
     parent, theirs = kept_elsewhere(WIDER)
     assert await many(taker[0], base(WIDEST), [parent, theirs]) == []
-    assert taker[1] == [(theirs.id, "both changed the same lines, in 1 places")]
+    assert taker[1] == [(theirs.id, "both changed the same lines, in 1 place")]
 
 
 async def test_what_was_not_kept_or_changes_no_code_is_not_taken(taker):
@@ -247,7 +247,7 @@ async def test_a_merge_is_all_or_nothing():
     assert await merged(TRAIN, TRAIN, WIDER) == WIDER
     assert await merged(WIDER, TRAIN, WIDER) == WIDER
     assert await merged(WIDER, TRAIN, TRAIN) == WIDER
-    with pytest.raises(EditRefused, match="both changed the same lines, in 1 places"):
+    with pytest.raises(EditRefused, match="both changed the same lines, in 1 place"):
         await merged(WIDER, TRAIN, WIDEST)
 
 

@@ -23,7 +23,7 @@ from node.proposers.llm_arms import Idea, LlmArm
 from node.proposers.port import Failure, Proposer, ProposerFailed, Request, build_proposal
 from node.proposers.prompt import Form
 from node.proposers.spending import Usage
-from swarm.finding import Proposal
+from swarm.finding import Proposal, Track
 from swarm.words import Operator, SwarmError
 
 
@@ -234,10 +234,10 @@ WAYS = ("llm:config", "llm:code")
 async def test_in_auto_the_models_two_ways_are_arms_of_the_portfolio():
     arms = [Scripted([], name=way) for way in WAYS]
     proposer = Auto("llm:m", arms, Quick(), print, turn=turn_of_llm)
-    had = [(await proposer.propose(request(number=number))).proposer for number in range(2, 102)]
-    assert had.count("llm:config") >= 3
-    assert had.count("llm:code") >= 3
-    assert had.count("quick") >= 40
+    had = [(await proposer.propose(request(number=number))).proposer for number in range(2, 302)]
+    assert had.count("llm:config") >= 9
+    assert had.count("llm:code") >= 5
+    assert had.count("quick") >= 120
 
 
 async def test_without_the_portfolio_the_bandit_chooses_between_the_two_ways():
@@ -253,6 +253,33 @@ async def test_a_way_that_earned_more_is_asked_more_often(way: str):
     asked = [turn_of_llm(request([base, *wins], number=number), WAYS) for number in range(10, 110)]
     before = [turn_of_llm(request([base], number=number), WAYS) for number in range(10, 110)]
     assert asked.count(way) > before.count(way) + 15
+
+
+@pytest.mark.parametrize("way", ["llm:code", "command"])
+def test_a_gpu_asks_for_code_more_often_than_a_cpu(way: str):
+    asked: list[int] = []
+    for hardware in ("cuda-h100", "cpu-x86_64-2"):
+        track = Track(hardware_class=hardware, budget_seconds=10.0)
+        turns = [turn_of_llm(request([entry(track=track)], track=track, number=n), (way,)) for n in range(2, 402)]
+        asked.append(turns.count(way))
+    on_gpu, on_cpu = asked
+    assert on_gpu > 1.5 * on_cpu
+    assert on_cpu > 4, "a preference, not a ban"
+
+
+@pytest.mark.parametrize("hardware", ["cuda-h100", "cpu-x86_64-2"])
+def test_what_code_has_earned_outweighs_what_was_believed_of_it(hardware: str):
+    track = Track(hardware_class=hardware, budget_seconds=10.0)
+    base = entry(track=track)
+    lost = [entry(n, 2.5, base, track=track, proposer="llm:code/m", depth=3) for n in range(2, 42)]
+    won = [entry(n, 2.3 - n / 20, base, track=track, proposer="llm:code/m", depth=3) for n in range(2, 22)]
+    few, many = (
+        [turn_of_llm(request([base, *made], track=track, number=n), ("llm:code",)) for n in range(50, 150)].count(
+            "llm:code"
+        )
+        for made in (lost, won)
+    )
+    assert few < 15 < 50 < many
 
 
 async def test_code_is_not_asked_for_where_nothing_holds_it():

@@ -6,8 +6,8 @@ import random
 import pytest
 from proposer_requests import BASE, BRIEF, ME, OTHER_TRACK, PEER, SPACE, TRAIN, entry, night, request, surface
 
-from node.proposers.arms import Crossover, Local
-from node.proposers.classic import WARM_UP, Classic, propose_now
+from node.proposers.arms import ARMS, Crossover, Local
+from node.proposers.classic import WARM_UP, Classic, _order, propose_now
 from node.proposers.draws import can_move, step
 from node.proposers.observations import observations
 from node.proposers.port import Request
@@ -145,6 +145,22 @@ def test_own_wins_that_the_branch_left_behind_are_put_together():
     proposals = [propose_now(request([base, left, best], parent=best, seed=s), alone) for s in range(30)]
     both = [p for p in proposals if p.config["rope"] is True and p.config["norm"] == "rmsnorm"]
     assert [p for p in both if p.operator is Operator.COMBINE and p.inspirations == ()]
+
+
+def test_crossover_is_asked_more_where_a_peer_has_a_change_worth_taking():
+    """A peer of whom nothing but its start is known gives crossover nothing to take."""
+    base, baseline = entry(), entry(1, 2.3, author=PEER)
+    other = entry(1, 1.3, author=PEER, track=OTHER_TRACK)
+    kept = entry(2, 1.1, other, author=PEER, track=OTHER_TRACK, depth=7)
+    alone, silent, telling = (
+        [
+            _order(request([base, *here], other_tracks=there, seed=seed), [arm.name for arm in ARMS])[0]
+            for seed in range(1500)
+        ].count("crossover")
+        for here, there in (((), ()), ((baseline,), (other,)), ((), (other, kept)))
+    )
+    assert telling > 1.5 * silent
+    assert abs(silent - alone) < 0.5 * (telling - alone)
 
 
 def test_tpe_is_told_of_bad_endings_and_not_of_cancelled_or_foreign_code():

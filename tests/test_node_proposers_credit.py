@@ -5,14 +5,14 @@ import random
 
 import pytest
 from proposer_requests import BRIEF, ME, PEER, entry, request
-from samples import make_trial
+from samples import make_entry, make_trial
 
 from node.proposers.bandit import FLOOR, ranked
-from node.proposers.credit import Evidence, arm_of, earned, evidence, improvement, trials_of
+from node.proposers.credit import Evidence, arm_of, budgets_of, earned, evidence, improvement, trials_of
 from swarm.finding import Finding
 from swarm.ledger import Entry, Ledger
 from swarm.verdict import Verdict
-from swarm.words import Decision, PeerId
+from swarm.words import Decision, Outcome, PeerId
 
 NAMES = ["ablate", "cmaes", "crossover", "local", "random", "tpe"]
 
@@ -55,6 +55,39 @@ def test_no_effect_is_larger_than_a_score_can_be():
 def test_repeats_of_the_parent_are_paid_for_too():
     made = judged(Decision.KEEP, 0.05).model_copy(update={"parent_trials": (make_trial(2.0), make_trial(2.0))})
     assert trials_of(made) == 3
+
+
+def stopped(number: int, parent: Entry, seconds: float, outcome: Outcome = Outcome.CENSORED) -> Entry:
+    """One of random's whose only trial lasted so long, of a budget of ten seconds."""
+    finding = entry(number, None, parent, proposer="classic/random", depth=3).finding
+    trial = make_trial(None, outcome=outcome).model_copy(update={"seconds": seconds})
+    return make_entry(finding.model_copy(update={"trials": (trial,)}), ME)
+
+
+@pytest.mark.parametrize(("seconds", "cost"), [(0.0, 0.0), (4.0, 0.4), (10.0, 1.0), (1e9, 1.0)])
+def test_a_trial_that_was_stopped_early_costs_the_share_of_the_budget_it_used(seconds: float, cost: float):
+    one = stopped(2, entry(), seconds)
+    assert budgets_of(one.finding) == pytest.approx(cost)
+    assert earned([one])["random"].trials == 1, "it is one trial all the same"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT])
+def test_a_failure_costs_a_whole_trial_however_soon_it_came(outcome: Outcome):
+    assert budgets_of(stopped(2, entry(), 0.5, outcome).finding) == 1.0
+
+
+def test_an_arm_whose_failures_are_seen_early_is_asked_more_than_one_whose_failures_run_on():
+    base = entry()
+    soon = [stopped(n, base, 3.0) for n in range(2, 22)]
+    late = [stopped(n, base, 10.0) for n in range(2, 22)]
+    cheap, dear = (evidence(request([base, *found]))["random"] for found in (soon, late))
+    assert cheap.points == dear.points == 0.0
+    assert cheap.trials == pytest.approx(0.3 * dear.trials)
+    asked = [
+        sum(ranked(NAMES, {"random": known}, str(seed), {})[0] == "random" for seed in range(400))
+        for known in (cheap, dear)
+    ]
+    assert asked[0] > asked[1]
 
 
 def mixed_history(length: int = 24) -> list[Entry]:

@@ -17,6 +17,7 @@ from samples import make_entry
 from node.proposers.port import Request
 from node.proposers.prompt import Form, Message, build_messages, build_review, fits_source
 from node.proposers.tokens import BYTES_PER_TOKEN, count_tokens
+from node.trials.gradients import gradient_norms
 from swarm.brief import source_sha256
 from swarm.finding import Track
 from swarm.ledger import Entry
@@ -52,7 +53,9 @@ def grown() -> Request:
     far = entry(1, 1.3, author=PEER, track=OTHER_TRACK)
     far_win = entry(2, 1.1, far, author=PEER, track=OTHER_TRACK, depth=7)
     history = [base, win, lost, crash, theirs, old, news]
-    return request(history, parent=win, inspirations=[news], other_tracks=[far, far_win])
+    asked = request(history, parent=win, inspirations=[news], other_tracks=[far, far_win])
+    norms = {win.id: gradient_norms([5.0, 0.5, 0.4], {"gradient_clip": 1.0}), lost.id: gradient_norms([2.0], {})}
+    return dataclasses.replace(asked, gradients=norms)
 
 
 def coded() -> Request:

@@ -4,12 +4,14 @@ import random
 
 import pytest
 import trio
+from proposer_requests import TRAIN
 from samples import TRACK, make_brief, make_finding, make_trial
 from small_lab import ALICE, BRIEF, TRIAL_SECONDS, PeerLog, Scripted, SurfaceTrainer, World, make_world, surface
 
-from node.events import Evaluating, FindingReceived, FindingRecorded, TrialStarted
-from node.hypothesis import PATIENCE_SECONDS, rebase, trial_seed
+from node.events import Evaluating, FindingReceived, FindingRecorded, ProposalRefused, TrialStarted
+from node.hypothesis import PATIENCE_SECONDS, trial_seed
 from node.proposers.port import Request
+from node.rebasing import CannotRebase, rebase
 from node.research import MAX_FAILED_BASELINES, SHARED_POINTS, BaselineFailed, for_everybody, research
 from swarm.brief import Acceptance, Brief
 from swarm.finding import encode_finding
@@ -143,21 +145,53 @@ async def test_a_code_proposal_is_carried_over_when_only_the_config_has_moved(wo
     assert third.parent == world.notebook.own()[1].id
 
 
-async def test_a_code_proposal_is_dropped_when_train_py_has_moved_and_its_inspirations_are_not(
-    world_of, autojump_clock
-):
-    stand_in = Scripted([OTHER_CODE, {"width": 33}], seconds=0)
-    scores = iter([2.0, 1.5, 1.4])  # the other code helps
-    trainer = SurfaceTrainer(score=lambda _: next(scores))
-    world = world_of(Scripted([CODE]), stand_in=stand_in, experiments=3, trainer=trainer)
-    record = PeerLog().finding(2.0, width=200)
+WIDER, LATER = TRAIN.replace("WIDTH = 64", "WIDTH = 96"), TRAIN.replace("    main()", "    main()  # at last")
+SOONER = TRAIN.replace("WIDTH = 64", "WIDTH = 32")
+NO_SCRIPT = TRAIN.replace("    main()\n", "    main()\n    raise SystemExit(\n")  # a merge does not read what it joins
+
+
+async def moved(world_of, theirs: str, standing: str) -> World:
+    """While trial 2 (another train.py, which is kept) trains, `theirs` is made from the baseline for trial 3.
+
+    On the real clock: git is a process.
+    """
+    brief, scores = make_brief(TRAIN), iter([2.0, 1.5, 1.4])
+    trainer = SurfaceTrainer(score=lambda _: next(scores), seconds=0.3)
+    stand_in = Scripted([standing, {"width": 33}], seconds=0)
+    world = world_of(Scripted([theirs], seconds=0.05), stand_in=stand_in, experiments=3, trainer=trainer, brief=brief)
+    record = PeerLog(brief=world.notebook.journal.brief).sign(encode_finding(make_finding(brief, 1, 2.0, width=200)))
     # The baseline's trial: stand-in 2 is not told, because the finding comes when trial 2 has begun.
-    world.trainer.on_begin = lambda number: world.notebook.receive(record) if number == 2 else None
-    await research(world.lab, world.trainer)
+    trainer.on_begin = lambda number: world.notebook.receive(record) if number == 2 else None
+    await research(world.lab, trainer)
+    assert world.findings[1].verdict.decision is Decision.KEEP
+    return world
+
+
+async def test_a_code_proposal_is_carried_over_when_train_py_has_moved_elsewhere(world_of):
+    world = await moved(world_of, WIDER, LATER)
     third = world.findings[2].proposal
-    assert (third.proposer, third.source) == ("scripted", OTHER_CODE)
+    assert third.source == LATER.replace("WIDTH = 64", "WIDTH = 96")
+    assert third.parent == world.notebook.own()[1].id
+    assert (third.proposer, third.config) == ("scripted", BRIEF.base_config)
+    assert world.trainer.smoked[-1].source == third.source, "a text that nobody has run"
+    assert world.happened(ProposalRefused) == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "why"),
+    [(SOONER, "both changed the same lines, in 1 place"), (NO_SCRIPT, "is not valid Python")],
+)
+async def test_a_code_proposal_that_does_not_fit_is_dropped_and_said_and_its_inspirations_are_not(
+    world_of, theirs: str, why: str
+):
+    world = await moved(world_of, theirs, WIDER)
+    third = world.findings[2].proposal
+    assert (third.proposer, third.source) == ("scripted", WIDER)
     assert third.config["width"] == 33, "the stand-in's, not the code proposal"
-    assert third.inspirations == (record.id,)
+    assert len(third.inspirations) == 1, "the peer's finding was put back, and the stand-in is told"
+    (refused,) = world.happened(ProposalRefused)
+    assert (refused.stage, refused.proposer, refused.sent_back) == ("moved", "scripted", False)
+    assert why in refused.reason
 
 
 async def test_a_code_proposal_is_trained_when_the_branch_has_not_moved(world_of, autojump_clock):
@@ -175,8 +209,10 @@ async def test_a_carried_over_change_outside_the_space_is_dropped(world_of, auto
     proposal = first.finding.proposal.model_copy(
         update={"parent": first.id, "config": {**BRIEF.base_config, "width": 100_000}}
     )
-    assert rebase(proposal, world.notebook, best) is None
-    assert rebase(proposal.model_copy(update={"parent": "f" * 64}), world.notebook, best) is None
+    with pytest.raises(CannotRebase, match="does not fit there: config value out of range: width"):
+        await rebase(proposal, world.notebook, best)
+    with pytest.raises(CannotRebase, match="not known here"):
+        await rebase(proposal.model_copy(update={"parent": "f" * 64}), world.notebook, best)
 
 
 async def test_it_stops_for_the_reason_it_is_given(world_of, autojump_clock):

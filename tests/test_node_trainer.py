@@ -264,6 +264,8 @@ def test_a_measured_trial(found):
     assert trial.curve == report.curve
     assert report.curve[-1].step == trial.steps
     assert '"event": "end"' in report.log
+    assert report.gradients is not None
+    assert 0 < report.gradients.last <= report.gradients.largest < 1e3
 
 
 def test_a_trial_uses_its_budget_and_not_more(found):

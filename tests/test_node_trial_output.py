@@ -102,6 +102,20 @@ def test_a_flood_of_progress_is_thinned_and_the_last_word_counts(events, seen):
     assert [point.step for point in events.curve()] == [0, 999]
 
 
+def test_gradient_norms_are_kept_with_the_points_of_the_curve(events, clock):
+    for step, norm in enumerate((5.0, 0.5, None, 2, 0.25), start=1):
+        clock.now += 1
+        events.feed(progress(step, gradient_norm=norm))
+    events.feed(progress(6, gradient_norm=9.0))
+    assert events.gradient_norms == [5.0, 0.5, 2.0, 0.25], "the last came too soon to be a point"
+
+
+@pytest.mark.parametrize("norm", [float("nan"), float("inf"), 1e31, 10**400, -1.0, True, "1", [1.0], {}])
+def test_what_is_no_gradient_norm_is_left_out_and_the_point_counts(events, norm):
+    events.feed(progress(1, gradient_norm=norm))
+    assert (events.gradient_norms, len(events.curve())) == ([], 1)
+
+
 def test_a_line_without_end_takes_no_memory(events):
     for _ in range(100):
         events.feed(b"x" * 65536)

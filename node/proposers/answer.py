@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
-from node.proposers.blocks import find_blocks, find_diff, find_file
+from node.proposers.blocks import find_blocks, find_diff, find_file, refuse_other_file
 from node.proposers.edits import MAX_EDITS, Edit, EditRefused
 from node.proposers.loose_json import objects
 from swarm.space import ChoiceParameter, IntParameter, Parameter, SearchSpace
@@ -31,6 +31,7 @@ _CHANGES = (
 _EDITS = ("edits", "patches", "edit", "patch", "replacements", "code_edits", "code_changes", "search_replace")
 _FIND, _REPLACE = ("find", "search", "old", "old_str", "before", "original"), (
     "replace", "replacement", "new", "new_str", "after", "updated")  # fmt: skip
+_FILE = ("file", "path", "filename", "file_name", "file_path")
 _TITLE = ("title", "name", "idea", "experiment", "summary")
 _REASON = ("rationale", "reason", "reasoning", "why", "explanation", "description", "hypothesis", "justification")
 _NEW_VALUE, _SETTING = ("value", "to", "new", "new_value"), ("setting", "name", "key", "parameter", "param", "knob")
@@ -161,6 +162,8 @@ def _edits(said: object) -> tuple[Edit, ...]:
             edits += blocks
             continue
         table = cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+        if isinstance(file := _pick(table, _FILE), str):
+            refuse_other_file(file)
         find, replace = (_text(table, names) for names in (_FIND, _REPLACE))
         if find is None or replace is None:
             lacking = "find" if find is None else "replace"

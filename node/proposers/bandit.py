@@ -30,7 +30,17 @@ PRIOR_POINTS = {
     "ablate": 0.1,
 }
 NEW_ARM_POINTS = 1.0
-ALONE = PRIOR_POINTS | {"crossover": 0.2}  # where nobody else's changes are known, it has only one's own to combine
+CROSSOVER_ALONE = 0.2  # where nobody else's changes are worth taking, it has only one's own to combine
+CODE_ARMS = ("llm:code", "command")
+# What is believed of them, times this. On a CPU most changes of code are over before enough tokens have been seen to
+# tell, and each has to pass a smoke run; a GPU's budget is where they pay. As far apart as moves.FITTING; guess.
+CODE_ON_GPU, CODE_ON_CPU = 1.5, 0.75
+
+
+def prior_points(*, on_cpu: bool, alone: bool) -> Mapping[str, float]:
+    """What is believed of each arm on such a machine, before it has done anything there."""
+    code = {arm: PRIOR_POINTS[arm] * (CODE_ON_CPU if on_cpu else CODE_ON_GPU) for arm in CODE_ARMS}
+    return PRIOR_POINTS | code | ({"crossover": CROSSOVER_ALONE} if alone else {})
 
 
 def ranked(

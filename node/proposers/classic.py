@@ -14,7 +14,7 @@ from typing import cast
 import trio
 
 from node.proposers.arms import ARMS, Arm, Crossover, Local, Random
-from node.proposers.bandit import ALONE, PRIOR_POINTS, ranked
+from node.proposers.bandit import prior_points, ranked
 from node.proposers.credit import arm_of, evidence
 from node.proposers.moves import Draft, find_sources, mutate
 from node.proposers.port import Request, build_proposal
@@ -136,8 +136,8 @@ def _takes_from_peer(request: Request) -> bool:
 
 
 def _order(request: Request, names: list[str]) -> list[str]:
-    alone = all(entry.author == request.me for entry in request.known.values())
-    return ranked(names, evidence(request), _seed(request), ALONE if alone else PRIOR_POINTS)
+    alone = all(source.entry.author == request.me for source in find_sources(request))
+    return ranked(names, evidence(request), _seed(request), prior_points(on_cpu=request.on_cpu, alone=alone))
 
 
 def _seed(request: Request) -> str:

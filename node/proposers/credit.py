@@ -6,15 +6,19 @@ same.
 
 The worth of a finding is its effect in standard deviations of a trial, from its verdict: all of it when it was kept
 (at least one: a simplification at equal score is a win), half of it times how sure it is when it stayed inconclusive,
-nothing when it was discarded or failed. What it cost is every trial that was run for it, its parent's repeats too.
+nothing when it was discarded or failed. What it cost is every trial that was run for it, its parent's repeats too: a
+whole budget each, but of one that was stopped early the share it used. A failure costs a whole one however soon it
+came: else an arm that only ever crashes would look as if it had not been tried.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from node.proposers.port import Request
 from swarm.finding import Finding
 from swarm.ledger import Entry
+from swarm.trial import Trial
 from swarm.words import Decision, Outcome, PeerId
 
 LLM_ARMS = ("llm:config", "llm:code")  # one model, two ways to be asked, and each earns its own turns
@@ -34,10 +38,11 @@ class Earned:
     trials: int = 0
     kept: int = 0
     improvement: float = 0.0  # standard deviations of a trial, summed
+    budgets: float = 0.0  # what the trials cost: fewer than they are, where some were stopped early
 
     @property
     def per_trial(self) -> float:
-        return self.improvement / self.trials if self.trials else 0.0
+        return self.improvement / self.budgets if self.budgets else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Evidence:
     """The same for a bandit: points between 0 and 1 for each trial, older ones counting less."""
 
     points: float = 0.0
-    trials: float = 0.0
+    trials: float = 0.0  # whole budgets
 
 
 def arm_of(proposer: str) -> str | None:
@@ -78,6 +83,15 @@ def trials_of(finding: Finding) -> int:
     return len(finding.trials) + len(finding.parent_trials)
 
 
+def budgets_of(finding: Finding) -> float:
+    """What its trials cost, in whole ones."""
+    return math.fsum(_budgets(trial) for trial in (*finding.trials, *finding.parent_trials))
+
+
+def _budgets(trial: Trial) -> float:
+    return min(1.0, trial.seconds / trial.track.budget_seconds) if trial.outcome is Outcome.CENSORED else 1.0
+
+
 def earned(entries: Iterable[Entry], least_noise_sd: float = 0.0) -> dict[str, Earned]:
     """What each arm brought, by name; the best improvement per trial first."""
     found: dict[str, Earned] = {}
@@ -92,6 +106,7 @@ def earned(entries: Iterable[Entry], least_noise_sd: float = 0.0) -> dict[str, E
             so_far.trials + trials_of(finding),
             so_far.kept + (finding.verdict.decision is Decision.KEEP),
             so_far.improvement + improvement(finding, least_noise_sd),
+            so_far.budgets + budgets_of(finding),
         )
     return dict(sorted(found.items(), key=lambda one: (-one[1].per_trial, one[0])))
 
@@ -120,7 +135,7 @@ def _evidence(entries: list[Entry], least_noise_sd: float) -> dict[str, Evidence
         gain, so_far = improvement(entry.finding, least_noise_sd), found.get(arm, Evidence())
         found[arm] = Evidence(
             so_far.points + weight * gain / (gain + HALF_GAIN),
-            so_far.trials + weight * trials_of(entry.finding),
+            so_far.trials + weight * budgets_of(entry.finding),
         )
     return found
 

@@ -47,5 +47,6 @@ async def _merge_files(files: list[str], folder: str) -> str:
     if done.returncode == 0:
         return canonical_source(done.stdout)
     if 0 < done.returncode < 128:  # how many places
-        raise EditRefused(f"both changed the same lines, in {done.returncode} places")
+        places = "1 place" if done.returncode == 1 else f"{done.returncode} places"
+        raise EditRefused(f"both changed the same lines, in {places}")
     raise EditRefused("git cannot merge them")

@@ -59,18 +59,17 @@ def mutate(request: Request, config: Config, rng: random.Random, settings: int) 
     steering = request.steering
     movable = [n for n, parameter in space.parameters.items() if can_move(parameter) and not steering.fixes(n)]
     for _ in range(min(settings, len(movable))):
-        weights = [_fit(request.track.hardware_class, name) / (1 + tries[name]) ** 2 for name in movable]
+        weights = [_fit(request, name) / (1 + tries[name]) ** 2 for name in movable]
         name = rng.choices(movable, weights=weights)[0]
         movable.remove(name)
         out[name] = step(space.parameters[name], out[name], rng)
     return out
 
 
-def _fit(hardware_class: str, name: str) -> float:
-    """A CPU sees few tokens in its budget: what costs nothing (rates, norms, initialisation) tells more there. A GPU is
-    where depth and width pay."""
+def _fit(request: Request, name: str) -> float:
+    """On a CPU what costs nothing (rates, norms, initialisation) tells most. A GPU is where depth and width pay."""
     shapes = any(word in name for word in SHAPE)
-    return FITTING if shapes is not hardware_class.startswith("cpu-") else 1.0
+    return FITTING if shapes is not request.on_cpu else 1.0
 
 
 def _tries(request: Request) -> Counter[str]:

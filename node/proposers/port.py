@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Protocol
 
 from node.proposers.steering import Steering
+from node.trials.gradients import GradientNorms
 from swarm.brief import Brief, source_sha256
 from swarm.claim import lease_key
 from swarm.finding import Proposal
@@ -47,6 +48,8 @@ class Request:
     noise: Noise | None = None  # run to run on this track, as far as it is known
     standings: Mapping[FindingId, Standing] = field(default_factory=dict[FindingId, Standing])
     # ^ of peers' findings on this track; one that is not there is claimed
+    gradients: Mapping[FindingId, GradientNorms] = field(default_factory=dict[FindingId, GradientNorms])
+    # ^ of own runs whose script told them
     steering: Steering = field(default_factory=Steering)  # what the node's owner fixes and rules out
     claimed: frozenset[str] = frozenset()  # lease keys of what others work on now
     code_may_change: bool = True  # something here can hold a script that nobody has read
@@ -57,6 +60,11 @@ class Request:
     def noise_sd(self) -> float:
         """Standard deviation of one trial's score."""
         return (self.noise or prior_noise(self.brief.acceptance)).sd
+
+    @property
+    def on_cpu(self) -> bool:
+        """A CPU sees few tokens in its budget, which decides what is worth trying there."""
+        return self.track.hardware_class.startswith("cpu-")
 
     @property
     def parent_config(self) -> Config:

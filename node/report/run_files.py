@@ -26,6 +26,7 @@ from node.report.run_words import (
     status_or_outcome,
 )
 from node.text import clean
+from node.trials.gradients import GradientNorms
 from swarm.brief import Brief
 from swarm.finding import CurvePoint
 from swarm.ledger import Entry
@@ -56,6 +57,7 @@ class RunMaterial:
     program: str = ""  # what the node's owner wants researched; empty: the brief's goal
     steering: str = ""  # what is pinned and banned, as a file; empty: no file
     model_usage: Usage | None = None  # what a language model took for it
+    gradients: GradientNorms | None = None  # of its first trial, as the script said
     standing: Standing = Standing.CLAIMED
 
     @property
@@ -103,6 +105,7 @@ def _run_folder_files(material: RunMaterial) -> dict[str, bytes]:
     topic, curve = material.brief.name, material.full_curve
     usage = material.model_usage
     fact_sheet = finding_json(material.entry, material.standing, None, topic, material.brief_id, usage)
+    fact_sheet |= {"gradient_norm": None if material.gradients is None else material.gradients.model_dump()}
     title = f"run {finding.number}: {clean(finding.proposal.title, 70)}"
     files = {
         "config.json": config_text(finding.proposal.config).encode(),

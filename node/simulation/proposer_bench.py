@@ -113,6 +113,7 @@ def credit_lines(runs: Runs) -> list[str]:
                 so_far.trials + one.trials,
                 so_far.kept + one.kept,
                 so_far.improvement + one.improvement,
+                so_far.budgets + one.budgets,
             )
     ordered = sorted(sums.items(), key=lambda one: (-one[1].per_trial, one[0]))
     return [

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+from node.trials.gradients import MAX_NORM
 from swarm.finding import CURVE_POINTS, CurvePoint
 
 LOG_BYTES = 32 * 1024  # kept of the beginning, and as much of the end
@@ -78,6 +79,7 @@ class TrialEvents:
         self._points: list[CurvePoint] = []
         self._held: CurvePoint | None = None  # came too soon after the one before; the last word of a script counts
         self.parameters = self.steps = self.tokens = self.peak_memory_bytes = 0
+        self.gradient_norms: list[float] = []  # of the points of the curve, as far as the script says
         self.reason = ""
 
     def feed(self, chunk: bytes) -> None:
@@ -123,6 +125,9 @@ class TrialEvents:
             return
         self._points.append(point)
         self._held = None
+        norm = _number(fields.get("gradient_norm"))
+        if norm is not None and 0 <= norm <= MAX_NORM:
+            self.gradient_norms.append(norm)
         speed = _number(fields.get("tokens_per_second")) or 0.0
         self._on_progress(Progress(step, seconds, self._budget_seconds, self.tokens, loss, speed))
 

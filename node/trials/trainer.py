@@ -23,6 +23,7 @@ from node.trials.early_stop import EarlyStop
 from node.trials.ending import Ending, disk_problem, problem
 from node.trials.evaluator import Evaluator, read_shard
 from node.trials.folders import remove
+from node.trials.gradients import GradientNorms, gradient_norms
 from node.trials.hardware import Hardware
 from node.trials.output import Progress, TrialEvents, TrialLog, one_line, thin
 from node.trials.scoring import PREFIX_SAMPLES, SHIPPED_SAMPLES, Tokens
@@ -73,6 +74,7 @@ class TrialReport:
     training_seconds: float
     # Bits per byte of the sealed shard, of a milestone. Not in the trial: that one is published and shown to models.
     sealed_bpb: float | None = None
+    gradients: GradientNorms | None = None  # for this node's own proposers
 
 
 class Watcher(Protocol):
@@ -390,7 +392,8 @@ class _Attempt:
             condition=self._condition,
             foreign_cores=self._foreign_cores,
         )
-        return TrialReport(trial, curve, self.log.text(), self._training_seconds, sealed_bpb)
+        norms = gradient_norms(events.gradient_norms, self.job.config) if events else None
+        return TrialReport(trial, curve, self.log.text(), self._training_seconds, sealed_bpb, norms)
 
 
 def _train_seconds(job: Job) -> float:

@@ -7,27 +7,17 @@ refusal with a reason, "any" where both are right. Add answers; do not take any 
 """
 
 import json
+import sys
 from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+from proposer_requests import TRAIN  # noqa: E402
 
 GOOD = '{"title": "t", "rationale": "r", "changes": {"depth": 4}}'
 FIND, REPLACE = "WIDTH = 64", "WIDTH = 96"
 BLOCK = f"<<<<<<< SEARCH\n{FIND}\n=======\n{REPLACE}\n>>>>>>> REPLACE\n"
-TRAIN = '''"""A train.py as small as the rules allow."""
-
-WIDTH = 96
-
-
-def build_model(config, vocab_size):
-    return (config["width"], vocab_size)
-
-
-def main():
-    print(build_model({"width": WIDTH}, 256))
-
-
-if __name__ == "__main__":
-    main()
-'''
+WIDER = TRAIN.replace(FIND, REPLACE)
+HUNK = f"@@ -3 +3 @@\n-{FIND}\n+{REPLACE}\n"
 
 CONFIG_SAME = {
     "plain": GOOD,
@@ -153,11 +143,22 @@ CODE_SAME = {
     "raw line break in JSON": f'{{"edits": [{{"find": "{FIND}\n", "replace": "{REPLACE}\n"}}]}}',
     "diff": f"```diff\n--- a/train.py\n+++ b/train.py\n@@ -1,3 +1,3 @@\n \n-{FIND}\n+{REPLACE}\n \n```",
     "diff without numbers": f"@@ @@\n-{FIND}\n+{REPLACE}\n",
-    "whole file": f"Here it is:\n```python\n{TRAIN}```\n",
-    "whole file, other fence": f"~~~python\n{TRAIN}~~~",
+    "whole file": f"Here it is:\n```python\n{WIDER}```\n",
+    "whole file, other fence": f"~~~python\n{WIDER}~~~",
+    "diff as git writes it": f"diff --git a/train.py b/train.py\nindex 1..2\n--- a/train.py\n+++ b/train.py\n{HUNK}",
+    "diff with times": f"--- experiments/train.py\t2026-01-01\n+++ experiments/train.py\t2026-01-02\n{HUNK}",
+    "path before": f"**./train.py**\n{BLOCK}",
+    "JSON edits with their file": json.dumps({"edits": [{"path": "train.py", "find": FIND, "replace": REPLACE}]}),
     "carriage returns": BLOCK.replace("\n", "\r\n"),
 }
 CODE_REFUSED = {
+    "diff of another file": f"--- a/node/evaluator.py\n+++ b/node/evaluator.py\n{HUNK}",
+    "diff of two files": f"--- a/train.py\n+++ b/train.py\n{HUNK}--- a/warm.py\n+++ b/warm.py\n{HUNK}",
+    "diff that makes a file": f"--- a/train.py\n+++ b/train.py\n{HUNK}--- /dev/null\n+++ b/n.py\n@@ @@\n+pass\n",
+    "diff that deletes a file": "--- a/warm.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-import os\n",
+    "block of another file": f"../node/evaluator.py\n```python\n{BLOCK}```",
+    "blocks of two files": f"train.py\n{BLOCK}\nconfig.json\n{BLOCK}",
+    "JSON edits of another file": json.dumps({"edits": [{"file": "/etc/passwd", "find": FIND, "replace": REPLACE}]}),
     "not there": BLOCK.replace(FIND, "HEIGHT = 64"),
     "there twice": "<<<<<<< SEARCH\n\n\n=======\nx\n>>>>>>> REPLACE",
     "empty find": f"<<<<<<< SEARCH\n=======\n{REPLACE}\n>>>>>>> REPLACE",
@@ -177,7 +178,7 @@ CODE_REFUSED = {
     "empty": "",
     "huge": BLOCK.replace(REPLACE, "# x\n" * 20000),
     "null bytes": BLOCK.replace(REPLACE, "WIDTH = 96\x00"),
-    "file cut off": f"```python\n{TRAIN[:-30]}",
+    "file cut off": f"```python\n{WIDER[:-30]}",
     "a shell command": "```bash\nsed -i 's/64/96/' train.py\n```",
     "nested beyond sense": BLOCK.replace(REPLACE, "WIDTH = " + "(" * 5000),
 }
