@@ -5,17 +5,21 @@ import random
 
 import pytest
 from proposer_requests import BASE, BRIEF, ME, OTHER_TRACK, PEER, SPACE, TRAIN, entry, night, request, surface
+from samples import make_entry
 
 from node.proposers.arms import ARMS, Crossover, Local
-from node.proposers.classic import WARM_UP, Classic, _order, propose_now
+from node.proposers.classic import WARM_UP, WARM_UP_TOGETHER, Classic, _order, propose_now
 from node.proposers.draws import can_move, step
+from node.proposers.leader import FAILURES, LOOKED_BACK, leader
 from node.proposers.observations import observations
 from node.proposers.port import Request
 from node.proposers.tpe import Tpe
 from swarm.brief import Brief
 from swarm.ledger import Entry
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, SearchSpace, changes
-from swarm.words import Config, Operator, Outcome
+from swarm.words import Config, Operator, Outcome, PeerId, Standing
+
+OTHER = PeerId("12D3KooWOtherOther")
 
 
 def drawn_config(rng: random.Random) -> Config:
@@ -94,35 +98,70 @@ async def test_the_thread_gives_what_the_pure_function_gives():
     assert await Classic().propose(request(history)) == propose_now(request(history))
 
 
-def test_a_peers_great_news_is_taken_onto_our_best_and_named():
+WARM = tuple(entry(n, 2.4, entry(), author=OTHER, depth=n % 8 + 1, dropout=n / 100) for n in range(2, WARM_UP + 14))
+
+
+def ahead_of_us(**config: object) -> tuple[Entry, Entry]:
+    """Our best, and a peer's finding that is better."""
     base = entry()
-    ours = entry(2, 2.2, base, norm="rmsnorm")
-    news = entry(9, 1.7, entry(1, 2.3, author=PEER), author=PEER, learning_rate=8e-3, rope=True)
-    proposal = propose_now(request([base, ours, news], parent=ours, inspirations=[news]))
-    assert proposal.operator is Operator.COMBINE
-    assert proposal.inspirations == (news.id,)
-    assert proposal.config == {**BASE, "norm": "rmsnorm", "learning_rate": 8e-3, "rope": True}
+    return base, entry(9, 1.7, base, author=PEER, **(config or {"learning_rate": 8e-3, "depth": 5, "rope": True}))
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_news_that_would_only_be_repeated_is_taken_a_step_further(seed: int):
-    """Our parent is the base config: the peer's change on it is the peer's finding, which was run already."""
+def test_ideas_start_from_a_peer_that_is_ahead_and_name_it():
+    base, ahead = ahead_of_us()
+    proposals = [propose_now(request([base, ahead, *WARM], seed=seed), (Local(),)) for seed in range(30)]
+    assert all(p.operator is Operator.COMBINE and p.inspirations == (ahead.id,) for p in proposals)
+    assert all(p.parent == base.id for p in proposals)  # whether it is better is measured against our own best
+    for proposal in proposals:
+        theirs = ahead.finding.proposal.config
+        assert 1 <= len(changes(theirs, proposal.config)) <= 3  # never the peer's own run again: a step from there
+
+
+def test_while_a_peer_is_ahead_one_idea_in_four_is_a_part_of_its_change():
+    base, ahead = ahead_of_us()
+    proposals = [propose_now(request([base, ahead, *WARM], inspirations=[ahead], seed=seed)) for seed in range(120)]
+    crossed = [p for p in proposals if p.proposer == "classic/crossover"]
+    assert 0.15 < len(crossed) / len(proposals) < 0.45
+    assert all(ahead.id in p.inspirations for p in crossed)
+
+
+def test_who_is_not_surely_ahead_or_was_not_confirmed_by_others_is_not_followed():
+    base, ahead = ahead_of_us()
+    level = entry(9, 2.3 - 0.5 * request().noise_sd, base, author=PEER, rope=True)
+    rng = random.Random(0)
+    assert leader(request([base, ahead]), rng) is ahead
+    assert leader(request([base, level]), rng) is None
+    for standing in (Standing.DISPUTED, Standing.REFUTED):
+        assert leader(request([base, ahead], standings={ahead.id: standing}), rng) is None
+
+
+def own_try(number: int, peers: Entry, base: Entry, bpb: float) -> Entry:
+    """An own experiment that stood on a peer's finding."""
+    made = entry(number, bpb, base, dropout=number / 100)
+    fields = {"operator": Operator.COMBINE, "inspirations": (peers.id,)}
+    proposal = made.finding.proposal.model_copy(update=fields)
+    return make_entry(made.finding.model_copy(update={"proposal": proposal}), ME)
+
+
+def test_whose_leads_come_to_nothing_is_left_alone_for_a_while():
+    base, ahead = ahead_of_us()
+    tries = [own_try(n, ahead, base, 2.5) for n in range(10, 10 + FAILURES)]
+    asked = [request([base, ahead, *tries[:n]]) for n in (FAILURES - 1, FAILURES)]
+    followed = [[leader(one, random.Random(seed)) for seed in range(40)] for one in asked]
+    assert ahead in followed[0]
+    assert set(followed[1]) == {None}
+    later = [entry(n, 2.4, base, dropout=n / 100) for n in range(14, 14 + LOOKED_BACK)]
+    assert leader(request([base, ahead, *tries, *later]), random.Random(0)) is ahead
+
+
+def test_many_who_claim_to_lead_end_at_half_of_the_ideas():
     base = entry()
-    news = entry(9, 1.7, base, author=PEER, learning_rate=8e-3, depth=5, rope=True)
-    proposal = propose_now(request([base, news], inspirations=[news], seed=seed))
-    assert news.id in proposal.inspirations
-    theirs, ours = news.finding.proposal.config, proposal.config
-    assert changes(theirs, ours)  # False is not 0
-    assert len(changes(theirs, ours)) < len(changes(theirs, BASE))  # nearer to the peer than our parent was
-
-
-def test_a_peer_ahead_moves_later_proposals_too_when_it_is_no_longer_news():
-    base = entry()
-    ahead = entry(9, 1.7, base, author=PEER, learning_rate=8e-3, depth=5, rope=True)
-    proposals = [propose_now(request([base, ahead], seed=seed)) for seed in range(30)]
-    named = [p for p in proposals if p.inspirations == (ahead.id,)]
-    assert 8 <= len(named) < 30
-    assert all(p.operator is Operator.COMBINE for p in named)
+    names = [PeerId(f"12D3KooWLiar{n}") for n in range(LOOKED_BACK + 1)]
+    liars = [entry(9, 1.0, base, author=name, depth=5) for name in names]
+    tries = [own_try(20 + n, liar, base, 2.5) for n, liar in enumerate(liars[:-1])]
+    asked = request([base, *liars, *tries])
+    followed = sum(leader(asked, random.Random(seed)) is not None for seed in range(300))
+    assert 0.3 < followed / 300 < 0.55
 
 
 def test_another_track_gives_its_change_and_never_its_number():
@@ -196,15 +235,17 @@ def test_settings_not_tried_from_the_parent_come_first():
     assert sum("learning_rate" in m for m in moved) < sum("depth" in m for m in moved)
 
 
-def test_most_of_the_first_ideas_of_a_track_are_random_whoever_had_them():
+@pytest.mark.parametrize(("author", "warm_up"), [(ME, WARM_UP), (PEER, WARM_UP_TOGETHER)])
+def test_most_of_the_first_ideas_of_a_track_are_random_and_a_swarm_shares_them(author: PeerId, warm_up: int):
     def random_share(known: int) -> float:
-        history = [entry(), *(entry(n, 2.4, entry(), author=PEER, depth=n % 8 + 1) for n in range(2, known + 1))]
+        base = entry()
+        history = [base, *(entry(n, 2.4, base, author=author, depth=n % 8 + 1) for n in range(2, known + 2))]
         proposals = [propose_now(request(history, seed=seed)) for seed in range(40)]
         return sum(one.proposer == "classic/random" for one in proposals) / len(proposals)
 
-    assert 0.5 < random_share(1) < 1.0
-    assert 0.5 < random_share(WARM_UP) < 1.0
-    assert random_share(WARM_UP + 1) < 0.3
+    assert 0.5 < random_share(0) < 1.0
+    assert 0.5 < random_share(warm_up - 1) < 1.0
+    assert random_share(warm_up) < 0.3
 
 
 def test_a_space_with_nothing_left_still_gets_a_proposal():

@@ -1,31 +1,37 @@
 """The proposer that needs nothing: no key, no network, no model. A portfolio of arms with credit.
 
 Owns how an idea comes about: the bandit says which arm is asked, the screening whether the answer is worth a trial;
-an arm whose answers are not gives way to the next. Three rules stand above the bandit: news that beats our best is
-tried at once (adoption is a replay), while a peer is ahead every second idea takes from it, and most of the first
-experiments of a track are random. Deterministic for a request: same seed, number and history, same proposal.
+an arm whose answers are not gives way to the next. Three rules stand above the bandit: while a peer is ahead, ideas
+start from its best instead of ours (leader.py) and one in four is a part of its change put onto ours, and most of the
+first experiments of a track are random. Deterministic for a request: same seed, number and history, same proposal.
 """
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import trio
 
 from node.proposers.arms import ARMS, Arm, Crossover, Local, Random
 from node.proposers.bandit import prior_points, ranked
+from node.proposers.cma_es import CmaEs
 from node.proposers.credit import arm_of, evidence
+from node.proposers.leader import leader
 from node.proposers.moves import Draft, find_sources, mutate
 from node.proposers.port import Request, build_proposal
 from node.proposers.screening import Screening
+from node.proposers.tpe import Tpe
 from swarm.finding import Proposal
-from swarm.words import Operator
+from swarm.ledger import Entry
+from swarm.words import Operator, short
 
+STANDING = (Local.name, Tpe.name, CmaEs.name)  # arms that start from somewhere
 ATTEMPTS = 10  # draws of one arm until one is worth a trial; a space with anything left to try needs one or two
-WARM_UP = 12  # experiments of a track, by anybody, before which most turns are random: a naive start is far from good,
+WARM_UP = 12  # experiments of a track before which most turns are random: a naive start is far from good,
 WARM_SHARE = 0.75  # and models need something to learn from; see docs/log.md
-BEHIND = 0.5  # how often an idea takes from a peer that is ahead of us, while one is
+WARM_UP_TOGETHER = 24  # by all of a swarm, whose nodes begin at once and do not yet hear of each other
+BEHIND = 0.25  # how often an idea is a part of what a peer did that is ahead of us, while one is; see docs/log.md
 
 
 class Classic:
@@ -100,8 +106,9 @@ def _best_of(request: Request, arm: Arm, screening: Screening) -> _Drawn | None:
     """The first draft of an arm that nothing speaks against, else the one that least does; None if none is new."""
     rng = random.Random(f"{_seed(request)}/{arm.name}/draw")
     least: _Drawn | None = None
+    ahead = leader(request, random.Random(f"{_seed(request)}/leader")) if arm.name in STANDING else None
     for _ in range(ATTEMPTS):
-        draft = arm.draw(request, rng)
+        draft = arm.draw(request, rng) if ahead is None else _standing_on(ahead, request, arm, rng)
         if draft is None:
             break
         penalty = screening.penalty(draft.config)
@@ -110,6 +117,16 @@ def _best_of(request: Request, arm: Arm, screening: Screening) -> _Drawn | None:
         if penalty == 0.0:
             break
     return least
+
+
+def _standing_on(ahead: Entry, request: Request, arm: Arm, rng: random.Random) -> Draft | None:
+    draft = arm.draw(replace(request, parent=ahead), rng)
+    if draft is None:
+        return None
+    whose = (
+        f"Starts from finding {short(ahead.id)} of peer {short(ahead.author)}, which is ahead of the branch's best. "
+    )
+    return replace(draft, operator=Operator.COMBINE, rationale=whose + draft.rationale, sources=(ahead.id,))
 
 
 def _last_resort(request: Request) -> _Drawn:
@@ -124,14 +141,14 @@ def _last_resort(request: Request) -> _Drawn:
 
 
 def _warms_up(request: Request) -> bool:
-    return len(request.on_track) <= WARM_UP and random.Random(f"{_seed(request)}/warm").random() < WARM_SHARE
+    done = [entry for entry in request.on_track if entry.finding.proposal.parent is not None]
+    alone = all(entry.author == request.me for entry in done)
+    warm = len(done) < (WARM_UP if alone else WARM_UP_TOGETHER)
+    return warm and random.Random(f"{_seed(request)}/warm").random() < WARM_SHARE
 
 
 def _takes_from_peer(request: Request) -> bool:
-    sources = find_sources(request)
-    if any(source.drained for source in sources):
-        return True
-    behind = any(source.leads for source in sources)
+    behind = any(source.leads for source in find_sources(request))
     return behind and random.Random(f"{_seed(request)}/behind").random() < BEHIND
 
 

@@ -14,7 +14,7 @@ from node.proposers.port import Request, is_new
 from swarm.finding import Finding
 from swarm.ledger import Entry
 from swarm.space import changes
-from swarm.words import Config, Decision, FindingId, Operator, short
+from swarm.words import Config, Decision, FindingId, Operator, Standing, short
 
 NEAR_SETTINGS = 3  # a finding that differs from the parent in at most so many settings was a try from here
 BEST_FIRST = 0.75  # how often the best source is taken rather than any of the good ones; guess
@@ -122,10 +122,10 @@ def find_sources(request: Request) -> list[Source]:
 def _source(request: Request, entry: Entry, known: Mapping[FindingId, Entry], drained: bool) -> Source | None:
     if entry.val_bpb is None:
         return None
-    lead = _lead(request, entry) if entry.author != request.me else 0.0
-    if lead > 0:
+    ahead = lead(request, entry) if entry.author != request.me else 0.0
+    if ahead > 0:
         change = changes(request.brief.base_config, entry.finding.proposal.config)
-        weight = lead
+        weight = ahead
     else:
         parent = known.get(entry.finding.proposal.parent) if entry.finding.proposal.parent else None
         before = parent.finding.proposal.config if parent else request.brief.base_config
@@ -134,11 +134,14 @@ def _source(request: Request, entry: Entry, known: Mapping[FindingId, Entry], dr
         weight = gain if gain >= request.noise_sd else 0.0  # less than that is luck more often than not
     if weight <= 0 or not changes(request.parent_config, {**request.parent_config, **change}):
         return None
-    return Source(entry, change, weight, leads=lead > 0, drained=lead > 0 and drained)
+    return Source(entry, change, weight, leads=ahead > 0, drained=ahead > 0 and drained)
 
 
-def _lead(request: Request, entry: Entry) -> float:
-    """By how much a finding of this track beats our parent with a source we know. 0: it does not, or cannot be said."""
+def lead(request: Request, entry: Entry) -> float:
+    """By how much a finding of this track beats our parent with a source we know. 0: it does not, or cannot be said, or
+    others could not see it."""
+    if request.standings.get(entry.id) in (Standing.DISPUTED, Standing.REFUTED):
+        return 0.0
     ours, theirs = request.parent.val_bpb, entry.val_bpb
     readable = entry.finding.proposal.source is None or _same_source(entry, request.parent)
     if theirs is None or entry.finding.track != request.track or not readable:
