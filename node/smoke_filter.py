@@ -4,7 +4,7 @@ Owns which proposals are tried in a smoke run, the one chance to repair a failed
 is belongs to node/trials; who repairs is the proposer that made the change, asked with `Request.failure`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from node.events import Events, ProposalRefused
@@ -17,6 +17,7 @@ from swarm.words import Operator, Outcome
 
 Smoke = Callable[[Proposal], Awaitable[str]]  # why it would not get through a trial, empty when nothing speaks against
 REPAIRING = (*LLM_ARMS, "llm", "command")  # arms that can read what went wrong; what others bring is dropped
+HOPELESS = 2  # proposals with one source that failed: another config will not mend it
 SOURCES_KEPT = 1000  # that are known to run here, or not to
 STAGE = "smoke"
 
@@ -34,10 +35,9 @@ class SmokeFilter:
 
     def __init__(self, notebook: Notebook, events: Events) -> None:
         self._notebook, self._events = notebook, events
-        self._passed: dict[str, str] = {}  # by hash of the source
-        self._broken: dict[str, str] = {}  # by key, and what was said: with a smaller batch the same code may run
-        self._failed_once: dict[str, str] = {}  # by hash of the source; with two configs it is
-        self._hopeless: dict[str, str] = {}
+        # By hash of the source, what was said to each proposal of it, by key: with a smaller batch the same code may
+        # run. Nothing: it runs here.
+        self._said: dict[str, Mapping[str, str]] = {}
         self._sent_back: Failed | None = None
         self.dropped: set[str] = set()  # keys nobody needs to propose again
 
@@ -46,16 +46,15 @@ class SmokeFilter:
         digest = proposal.source_sha256
         if self._runs_here(proposal):
             return True
-        told = self._broken.get(proposal.key) or self._hopeless.get(digest) or await smoke(proposal)
+        failed = self._said.get(digest, {})
+        told = failed.get(proposal.key) or (_last(failed) if len(failed) >= HOPELESS else "") or await smoke(proposal)
         if not told:
-            _remember(self._passed, digest, told)
+            self._remember(digest, {})
             return True
         again = arm_of(proposal.proposer) in REPAIRING and proposal.operator is not Operator.REPAIR
-        self._refuse(proposal, told, again=again and digest not in self._failed_once)
-        if digest in self._failed_once and proposal.key not in self._broken:
-            _remember(self._hopeless, digest, told)
-        _remember(self._failed_once, digest, told)
-        _remember(self._broken, proposal.key, told)
+        self._refuse(proposal, told, again=again and not failed)
+        if len(failed) < HOPELESS:
+            self._remember(digest, {**failed, proposal.key: told})
         return False
 
     def _refuse(self, proposal: Proposal, told: str, *, again: bool) -> None:
@@ -69,15 +68,20 @@ class SmokeFilter:
             )
         )
 
+    def _remember(self, digest: str, said: Mapping[str, str]) -> None:
+        self._said[digest] = said
+        while len(self._said) > SOURCES_KEPT:
+            del self._said[next(iter(self._said))]
+
     def _runs_here(self, proposal: Proposal) -> bool:
         """It is the brief's own train.py, or one that was measured on this machine."""
         digest = proposal.source_sha256
-        if digest == self._notebook.brief.source_sha256 or digest in self._passed:
+        if digest == self._notebook.brief.source_sha256 or self._said.get(digest) == {}:
             return True
         own = (entry.finding for entry in self._notebook.own())
         found = any(f.proposal.source_sha256 == digest and f.outcome is Outcome.MEASURED for f in own)
         if found:
-            _remember(self._passed, digest, "")
+            self._remember(digest, {})
         return found
 
     def request(self, request: Request) -> Request:
@@ -96,7 +100,5 @@ class SmokeFilter:
         return proposal.model_copy(update={"operator": Operator.REPAIR})
 
 
-def _remember(sources: dict[str, str], digest: str, told: str) -> None:
-    sources[digest] = told
-    while len(sources) > SOURCES_KEPT:
-        del sources[next(iter(sources))]
+def _last(failed: Mapping[str, str]) -> str:
+    return list(failed.values())[-1]

@@ -61,7 +61,15 @@ class Cut:
     sent_bytes: int = 40
 
 
-Reply = Say | Status | Raw | Hang | Cut
+@dataclass(frozen=True)
+class Endless:
+    """Sends a body with this status until the client goes away."""
+
+    code: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Reply = Say | Status | Raw | Hang | Cut | Endless
 Script = Callable[["Question"], Reply]
 
 
@@ -134,7 +142,9 @@ SCRIPTS: dict[str, Script] = {
 class OpenAIServer:
     """A context manager; `base_url` is what OPENAI_BASE_URL takes. Serves in threads of its own."""
 
-    def __init__(self, script: Script | Iterable[Reply] | str, port: int = 0) -> None:
+    def __init__(self, script: Script | Iterable[Reply] | str, port: int = 0, models: Endless | None = None) -> None:
+        """`models`: what the question for the list of models gets; None: a list."""
+        self.models = models
         self.requests: list[Question] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -179,6 +189,10 @@ class OpenAIServer:
             self.requests.append(question)
             return self._script(question)
 
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
     def wait_until_stopped(self) -> None:
         self._stopping.wait()
 
@@ -212,10 +226,15 @@ class _Exchange(BaseHTTPRequestHandler):
                 self._send(200, reply.body, reply.content_type)
             case Hang():
                 self.server.owner.wait_until_stopped()
+            case Endless():
+                self._send_endlessly(reply)
             case Cut():
                 self._send(200, _completion(Say("x" * 1000), body), sent_bytes=reply.sent_bytes)
 
     def do_GET(self) -> None:
+        if self.server.owner.models is not None:
+            self._send_endlessly(self.server.owner.models)
+            return
         models = {"object": "list", "data": [{"id": "scripted", "object": "model"}]}
         self._send(200 if self.path.endswith("/models") else 404, json.dumps(models).encode())
 
@@ -234,6 +253,15 @@ class _Exchange(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[:sent_bytes])
+
+    def _send_endlessly(self, reply: Endless) -> None:
+        self.send_response(reply.code)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while not self.server.owner.stopping:
+                self.wfile.write(b"x" * 65536)
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -7,6 +7,7 @@ import pytest
 import trio
 from openai_server import (
     Cut,
+    Endless,
     Hang,
     NeverListening,
     OpenAIServer,
@@ -20,6 +21,7 @@ from openai_server import (
 )
 from proposer_requests import BASE, PEER, TRAIN, entry, request
 
+from node.clock import wall_clock_of
 from node.proposers.llm import MAX_ANSWER_BYTES, Endpoint, LanguageModel, endpoint_from
 from node.proposers.llm_arms import LlmArm
 from node.proposers.port import Failure, ProposerFailed, Request
@@ -186,14 +188,60 @@ async def test_every_failure_has_its_reason_and_shows_no_key(reply: Reply, reaso
     assert failed.__suppress_context__  # a log of it holds no response either
 
 
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Endless(200), Failure.UNUSABLE),
+        (Endless(401), Failure.REFUSED),
+        (Endless(429), Failure.RATE_LIMITED),
+        (Endless(500), Failure.SERVER_ERROR),
+        (Endless(302, {"Location": "http://127.0.0.1:9/v1/chat/completions"}), Failure.REFUSED),
+    ],
+)
+async def test_an_answer_without_end_is_not_read_to_its_end(reply: Endless, reason: Failure):
+    with OpenAIServer([reply]) as server, trio.fail_after(30):
+        assert (await failure_of(model_at(server))).reason is reason
+
+
+async def test_a_list_of_models_without_end_is_an_answer():
+    with OpenAIServer([Say("")], models=Endless(200)) as server, trio.fail_after(30):
+        await model_at(server).check()
+
+
+async def test_neither_key_nor_question_follows_a_server_elsewhere():
+    with OpenAIServer([answer_config({"depth": 4})]) as other:
+        elsewhere = {"Location": f"{other.base_url}/chat/completions"}
+        for code in (301, 302, 307, 308):
+            with OpenAIServer([Status(code, elsewhere)]) as server:
+                failed = await failure_of(model_at(server))
+                assert len(server.requests) == 1
+            assert failed.reason is Failure.REFUSED
+            assert f"leads elsewhere ({code})" in str(failed)
+        assert other.requests == []
+
+
 async def test_nobody_listens():
     with NeverListening() as server:
         assert (await failure_of(model_at(server))).reason is Failure.UNREACHABLE
 
 
-async def test_retry_after_is_passed_on():
-    with OpenAIServer([Status(429, {"Retry-After": "120"}), answer_config({"depth": 4})]) as server:
-        assert (await failure_of(model_at(server))).retry_after_seconds == 120.0
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("120", 120.0),
+        ("0.5", 0.5),
+        ("Thu, 01 Jan 2026 00:02:00 GMT", 120.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        *(
+            (nothing, None)
+            for nothing in ("", "soon", "-3", "nan", "inf", "1e9", "9" * 400, "Thu, 99 Jan 2026 00:00:00 GMT")
+        ),
+    ],
+)
+async def test_retry_after_is_passed_on(said: str, seconds: float | None):
+    server = OpenAIServer([Status(429, {"Retry-After": said}), answer_config({"depth": 4})])
+    with server, wall_clock_of(lambda: 1767225600.0):  # 2026 begins
+        assert (await failure_of(model_at(server))).retry_after_seconds == seconds
 
 
 async def test_one_hiccup_is_forgiven():

@@ -173,6 +173,7 @@ def test_result_json_has_the_promised_keys():
     assert (result["started_at"], result["seconds"]) == ("2026-11-21T08:00:00.123Z", 118.4)
     assert (result["topic"], result["brief_id"]) == ("pysource", BRIEF_ID)
     assert result["effect"] == pytest.approx(0.1)
+    assert result.pop("gradient_norm") is None, "the only key that a log has not: a script may say nothing of it"
     assert result.keys() == finding_json(inspired, Standing.CLAIMED, "f" * 40, "pysource", BRIEF_ID).keys()
 
 

@@ -5,16 +5,19 @@ answers are read is answer.py's, what it costs is spending.py's, when it is aske
 key is never shown, and nothing a server says enters an error's sentence: some repeat the key, and all may say anything.
 """
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 import openai
 import trio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from node.clock import wall_clock
 from node.proposers.port import Failure, ProposerFailed
 from node.proposers.prompt import Message
 from node.proposers.spending import Spending, Usage
@@ -92,6 +95,23 @@ class _Completion(BaseModel):
     usage: object = None
 
 
+class _Head(Protocol):
+    """Of a response, before its body is read."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+class _Refused(ProposerFailed):
+    """A status that is no success. Who has no list of models may answer questions all the same."""
+
+    def __init__(self, reason: Failure, sentence: str, wait: float | None = None, *, of_any: bool = True) -> None:
+        super().__init__(reason, sentence, wait)
+        self.of_any = of_any  # it would refuse any question, not only this one
+
+
 @dataclass(frozen=True)
 class Said:
     """An answer."""
@@ -113,13 +133,13 @@ class LanguageModel:
     async def check(self) -> None:
         """Raises ProposerFailed unless the endpoint answers; costs no tokens. One without a list of models does."""
         try:
-            async with self._client() as client:
-                await client.models.with_raw_response.list()
-        except openai.APIStatusError as error:
-            if error.status_code in (401, 403, 429) or error.status_code >= 500:
-                raise self._refusal(error) from None
-        except (openai.OpenAIError, HTTPError):
-            raise self.unreachable() from None
+            async with self._client() as client, client.models.with_streaming_response.list():
+                pass  # that it answers is all: what it lists may have no end
+        except (openai.OpenAIError, HTTPError, ProposerFailed) as error:
+            failure = self._failure(error)
+            if isinstance(failure, _Refused) and not failure.of_any:
+                return
+            raise failure from None
 
     async def ask(self, messages: Sequence[Message], by: str) -> Said:
         """One completion. Raises ProposerFailed with the reason, whatever a server sends. `by`: who asks."""
@@ -171,10 +191,8 @@ class LanguageModel:
                         raise ProposerFailed(
                             Failure.UNUSABLE, f"{self.who} answers with more than {MAX_ANSWER_BYTES} bytes"
                         ) from None
-        except openai.APIStatusError as error:
-            raise self._refusal(error) from None
-        except (openai.OpenAIError, HTTPError):
-            raise self.unreachable() from None
+        except (openai.OpenAIError, HTTPError, ProposerFailed) as error:
+            raise self._failure(error) from None
         return bytes(body)
 
     def _completion(self, body: bytes) -> _Completion:
@@ -185,26 +203,39 @@ class LanguageModel:
 
     def _client(self) -> openai.AsyncOpenAI:
         """One a question: they are minutes apart, and an open one would need an owner that closes it."""
-        endpoint = self.endpoint
+        endpoint, hooks = self.endpoint, {"response": [self._look_at]}
+        http = openai.DefaultAsyncHttpxClient(event_hooks=hooks, follow_redirects=False)
         return openai.AsyncOpenAI(
-            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0, timeout=None
+            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0, timeout=None, http_client=http
         )  # a timeout is the caller's cancel scope
+
+    async def _look_at(self, response: _Head) -> None:
+        """Before the body of a refusal is read: it is of no use, and may have no end."""
+        if response.status_code >= 300:
+            raise self._refusal(response.status_code, response.headers.get("retry-after"))
+
+    def _failure(self, error: Exception) -> ProposerFailed:
+        """What became of a question. Some versions of the SDK take what a hook raises for a broken connection."""
+        found = (one for one in (error, error.__cause__) if isinstance(one, ProposerFailed))
+        return next(found, self.unreachable())
 
     def unreachable(self) -> ProposerFailed:
         sentence = f"{self.who} cannot be reached; start it, or check OPENAI_BASE_URL (swarm doctor tries it)"
         return ProposerFailed(Failure.UNREACHABLE, sentence)
 
-    def _refusal(self, error: openai.APIStatusError) -> ProposerFailed:
-        status = error.status_code
+    def _refusal(self, status: int, retry_after: str | None) -> "_Refused":
         if status == 429:
-            wait = _seconds(error.response.headers.get("retry-after"))
-            return ProposerFailed(Failure.RATE_LIMITED, f"{self.who} limits our rate (429)", wait)
+            return _Refused(Failure.RATE_LIMITED, f"{self.who} limits our rate (429)", _seconds(retry_after))
         if status >= 500:
-            return ProposerFailed(Failure.SERVER_ERROR, f"{self.who} reports an error of its own ({status})")
+            return _Refused(Failure.SERVER_ERROR, f"{self.who} reports an error of its own ({status})")
         if status in (401, 403):
-            return ProposerFailed(Failure.REFUSED, f"{self.who} refuses the key ({status}); check OPENAI_API_KEY")
-        return ProposerFailed(
-            Failure.REFUSED, f"{self.who} refuses the question ({status}); check OPENAI_BASE_URL and --model"
+            return _Refused(Failure.REFUSED, f"{self.who} refuses the key ({status}); check OPENAI_API_KEY")
+        if status < 400:  # not followed: key and question go where the person said, and nowhere else
+            return _Refused(Failure.REFUSED, f"{self.who} leads elsewhere ({status}); set OPENAI_BASE_URL to there")
+        return _Refused(
+            Failure.REFUSED,
+            f"{self.who} refuses the question ({status}); check OPENAI_BASE_URL and --model",
+            of_any=False,
         )
 
 
@@ -218,5 +249,12 @@ def _counted(usage: object) -> tuple[int, int] | None:
     return (tokens_in, tokens_out) if tokens_in else None
 
 
-def _seconds(header: str | None) -> float | None:
-    return float(header) if header is not None and header.isascii() and header.isdigit() and len(header) < 7 else None
+def _seconds(retry_after: str | None) -> float | None:
+    """A number of seconds, or a date."""
+    said = (retry_after or "").strip()[:40]
+    if re.fullmatch(r"\d{1,6}(\.\d+)?", said, re.ASCII):
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - wall_clock())
+    except (ValueError, OverflowError):
+        return None
