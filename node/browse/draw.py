@@ -124,7 +124,15 @@ def node(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
 
 def topic(sight: Sight, _asked: Asked) -> tuple[Json, Drawn]:
     made = facts.topic(sight)
-    return made, {"blocks": list(blocks(made["goal"]))}
+    program: str | None = made["program"]
+    goal, written = list(blocks(made["goal"])), list(blocks(program or ""))
+    before = {line for block in goal for line in block.lines}
+    return made, {
+        "blocks": goal,
+        "program_blocks": written,
+        "added": {line for block in written for line in block.lines} - before,
+        "steer_command": "swarm steer --pin SETTING=VALUE --ban SETTING --say 'TEXT'",
+    }
 
 
 PAGES: Mapping[str, Callable[[Sight, Asked], tuple[Json, Drawn]]] = {

@@ -10,6 +10,8 @@ from node import views
 from node.browse.facts import row_json, shown_value, shown_values
 from node.browse.reading import Sight
 from node.browse.row import Row
+from node.proposers.credit import arm_of
+from node.proposers.spending import Usage
 from node.replays.replay_json import replays_of
 from node.report.patch import MAX_DIFF_CHARACTERS, text_diff
 from node.text import clean
@@ -52,12 +54,26 @@ def run(sight: Sight, reference: str) -> Json:
         "inspired": [row_json(sight, one) for one in catalogue.inspired(id)],
         "same": [row_json(sight, one) for one in _same(sight, entry)],
         "patch": patch(sight, parent.id if parent else None, entry),
-        "cost": {
-            "training_seconds": row.seconds,
-            "training_tokens": sum(one.tokens for one in (*entry.finding.trials, *entry.finding.parent_trials)),
-            "model_tokens": None,  # nothing says what a language model's idea cost, so far
-            "usd": None,
-        },
+        "commit": sight.commit(entry),
+        "cost": _cost(sight, entry),
+    }
+
+
+def _cost(sight: Sight, entry: Entry) -> Json:
+    """Training, and what a language model took: only its author's home knows that, unless none was asked."""
+    trials = (*entry.finding.trials, *entry.finding.parent_trials)
+    usage = sight.archive.spending.by_finding.get(entry.id)
+    if usage is None and (
+        arm_of(proposer := entry.finding.proposal.proposer) is None or proposer.startswith("classic")
+    ):
+        usage = Usage()
+    return {
+        "trials": len(trials),
+        "training_seconds": sum(one.seconds for one in trials),
+        "training_tokens": sum(one.tokens for one in trials),
+        "model_calls": usage.calls if usage else None,
+        "model_tokens": usage.tokens if usage else None,
+        "usd": usage.as_json()["cost_usd"] if usage else None,
     }
 
 
