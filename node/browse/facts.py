@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from node import views
 from node.browse.column import CONFIG, DEFAULT
-from node.browse.question import Question, answer
+from node.browse.question import Question, answer, tracks_of
 from node.browse.reading import Sight
 from node.browse.row import Row
 from node.browse.steering_facts import program, steering
@@ -164,7 +164,7 @@ def nodes(sight: Sight) -> Json:
     silent = sorted(connected - {one["peer"] for one in found})
     found += [_node(sight, PeerId(peer), [], True) for peer in silent]
     found.sort(key=lambda one: (-one["runs"], one["node_name"], one["peer"]))
-    return {"nodes": found}
+    return {"nodes": found, "running": sight.archive.running}
 
 
 def _node(sight: Sight, peer: PeerId, rows: list[Row], connected: bool) -> Json:
@@ -190,12 +190,16 @@ def runs(sight: Sight, question: Question) -> Json:
     extra = [name.removeprefix(CONFIG) for name in question.columns if name.startswith(CONFIG)]
     return {
         "runs": [row_json(sight, row) | {"config": {k: row.config.get(k) for k in extra}} for row in shown],
-        "found": found,
+        "found": len(found),
         "all": len(rows),
         "page": page,
         "per_page": question.per_page,
-        "pages": max(1, -(-found // question.per_page)),
+        "pages": max(1, -(-len(found) // question.per_page)),
         "facets": sight.catalogue.facets(),
+        "tracks": [
+            {"hardware_class": track.hardware_class, "budget_seconds": track.budget_seconds, "runs": n}
+            for track, n in tracks_of(found)
+        ],
         "columns": list(question.columns or DEFAULT),
         "sort": f"{'-' * question.descending}{question.sort}",
     }

@@ -115,14 +115,15 @@ def compare(sight: Sight, references: Iterable[str]) -> Json:
     ids = list(dict.fromkeys(find(sight, one) for one in list(references)[:MAX_COMPARED]))
     entries = list(sight.whole(ids).values())
     rows = [row for row in map(sight.catalogue.row, ids) if row is not None and len(entries) == len(ids)]
-    tracks = {row.track for row in rows}
+    tracks, diffs = {row.track for row in rows}, _source_diffs(sight, entries)
     return {
         "runs": [row_json(sight, row) for row in rows],
         "comparable": len(tracks) < 2,
         "config": _differences(entries),
         "settings_equal": len(_settings(entries)) - len(_differences(entries)),
         "curves": {entry.id: curve_of(entry) for entry in entries},
-        "source": _source_diff(sight, entries),
+        "source": next(iter(diffs), None),
+        "sources": diffs,
     }
 
 
@@ -139,13 +140,13 @@ def _differences(entries: list[Entry]) -> dict[str, list[Value | None]]:
     return found
 
 
-def _source_diff(sight: Sight, entries: list[Entry]) -> Json | None:
-    """Between the first run and the next one that has another train.py."""
-    if not entries:
-        return None
-    first = entries[0].finding.proposal.source_sha256
-    other = next((one for one in entries if one.finding.proposal.source_sha256 != first), None)
-    if other is None:
-        return None
-    text = text_diff("train.py", source_of(sight, entries[0]), source_of(sight, other))
-    return {"from": entries[0].id, "to": other.id, "diff": clean(text, MAX_DIFF_CHARACTERS, lines=True)}
+def _source_diffs(sight: Sight, entries: list[Entry]) -> list[Json]:
+    """From the first run to each that has another train.py, every train.py once."""
+    found: dict[str, Json] = {}
+    for entry in entries[1:]:
+        sha256 = entry.finding.proposal.source_sha256
+        if sha256 != entries[0].finding.proposal.source_sha256 and sha256 not in found:
+            text = text_diff("train.py", source_of(sight, entries[0]), source_of(sight, entry))
+            diff = clean(text, MAX_DIFF_CHARACTERS, lines=True)
+            found[sha256] = {"from": entries[0].id, "to": entry.id, "diff": diff}
+    return list(found.values())
