@@ -5,6 +5,7 @@ on a phone or with a screen reader can use it. Skipped where Debian's chromium i
 import json
 import re
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +41,7 @@ class Serving:
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1].rstrip("/")
+        urllib.request.urlopen(f"{self.url}/topic.json").close()  # answers once the whole journal has been read
 
     def stop(self) -> None:
         self.process.terminate()
