@@ -112,6 +112,10 @@ def test_a_narrow_terminal_leaves_room_for_what_was_tried_and_breaks_no_name(hom
     assert max(map(len, narrow.splitlines())) <= 80
     assert re.search(r"keep +confirmed +tester +run 2", wide)
     assert "✓" not in wide
+    assert re.search(r"1\.2000\* .*keep", wide), "on a GPU"
+    assert not re.search(r"2\.0000\*", wide)
+    assert "* of another hardware class or budget than the last one" in wide
+    assert "*" not in on_a_terminal("log", "--home", home)
     with views.open_archive(Home(home)) as archive:
         names = [f"nodes/{peer}/small" for peer in archive.ledger.authors()]
     lines = clean(on_a_terminal("branches", "--home", home, COLUMNS="80"), 10**6, lines=True).splitlines()

@@ -68,16 +68,15 @@ async def _with_commits_of(archive: views.Archive, peers: Iterable[PeerId]) -> v
 def _print_course(console: Console, findings: Sequence[views.Json]) -> None:
     """How the best came down, on the hardware class and budget of the latest: other numbers do not compare."""
     last = findings[-1]
-    numbers = [
-        one["val_bpb"]
-        for one in findings
-        if one["val_bpb"] is not None
-        and (one["hardware_class"], one["budget_seconds"]) == (last["hardware_class"], last["budget_seconds"])
-    ]
+    numbers = [one["val_bpb"] for one in findings if one["val_bpb"] is not None and _track(one) == _track(last)]
     if len(numbers) > 1:
         best = best_so_far(numbers)
         line = Text().append("best so far ", style="dim").append(sparkline(best, CURVE_COLUMNS), style="green")
         console.print(line.append(f"  {best[0]:.4f} → {best[-1]:.4f} val_bpb", style="default"), soft_wrap=True)
+
+
+def _track(finding: views.Json) -> tuple[str, float]:
+    return finding["hardware_class"], finding["budget_seconds"]
 
 
 def _print_log(console: Console, findings: Sequence[views.Json], everyone: bool) -> None:
@@ -91,13 +90,19 @@ def _print_log(console: Console, findings: Sequence[views.Json], everyone: bool)
     for finding in findings:
         verdict = finding["verdict"] if finding["val_bpb"] is not None else finding["outcome"]
         change = "" if finding["effect"] is None else change_words(finding["effect"])
-        cells: list[object] = [f"#{finding['number']}", short(finding["id"]), bpb(finding["val_bpb"]), change]
+        other = "*" if _track(finding) != _track(findings[-1]) else ""
+        number = f"{bpb(finding['val_bpb'])}{other}" if finding["val_bpb"] is not None else ""
+        cells: list[object] = [f"#{finding['number']}", short(finding["id"]), number, change]
         cells += verdict_and_standing(verdict, finding["standing"], narrow=narrow)
         if everyone:
             cells.append(finding["node_name"] or short(finding["peer"]))
         made.add_row(*row(*cells, finding["title"]), style=line_style(verdict))
     console.print(made)
     print_marks(console, (finding["standing"] for finding in findings))
+    if any(_track(finding) != _track(findings[-1]) for finding in findings):
+        console.print(
+            "* of another hardware class or budget than the last one: the numbers do not compare", style="dim"
+        )
 
 
 @click.command()
