@@ -136,7 +136,9 @@ async def test_what_the_owner_steers_is_on_the_page_while_the_node_runs(home):
             said = (await page.client.get(path)).json()
             assert (said[part] if part else said)["steering"]["words"] == words
         text = (await page.client.get("/topic")).text
-        assert '<li class="added">2026-01-01: try &lt;b&gt;wider&lt;/b&gt; ones</li>' in text
+        added = "2026-01-01: try &lt;b&gt;wider&lt;/b&gt; ones"
+        assert f'<p class="added"><span class="sr">Added: </span>{added}</p>' in text
+        assert 'class="removed"' not in text
         assert f"<p>{BRIEF.goal}</p>" in text
         now = (await page.client.get("/now")).text
         assert "width is 128; rope stays as it is; norm is never layernorm; program.md is edited" in now
