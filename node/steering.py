@@ -32,6 +32,7 @@ T = TypeVar("T")
 MAX_PROGRAM_CHARS = 16_000  # as a brief's goal
 MAX_FILE_BYTES = 256 * 1024  # of either file; what is larger was written by nobody who meant it
 MAX_SAID_CHARS = 1000
+REMARK = "Steered by the node's owner: "  # in a finding's rationale, at its end
 HEADER = (
     "# What the owner of this node fixes and rules out. `swarm steer` writes it; it is read before each proposal.\n"
 )
@@ -194,6 +195,11 @@ def _write(path: Path, text: str) -> None:
         raise HomeError(f"cannot write {path}: {error.strerror}") from None
 
 
+def steered_words(rationale: str) -> str:
+    """What a finding says of the steering it was proposed under; empty without any."""
+    return rationale.rpartition(REMARK)[2].removesuffix(".") if REMARK in rationale else ""
+
+
 # --- while the node runs ------------------------------------------------------------------------------------------
 
 
@@ -261,4 +267,4 @@ class Helm:
         """What a finding should say of its steering, each change of program.md once."""
         changed, self._changes = self._changes, []
         parts = [*dict.fromkeys(changed), *([self.steering.words()] if self.steering else [])]
-        return f"Steered by the node's owner: {'; '.join(parts)}." if parts else ""
+        return f"{REMARK}{'; '.join(parts)}." if parts else ""

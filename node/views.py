@@ -168,7 +168,7 @@ def status(archive: Archive) -> Json:
         "best": {"id": best.id, "val_bpb": best.val_bpb, "score": archive.score(best)} if best else None,
         "noise": _noise(archive),
         "early_stop": saved_json(archive.ledger.entries(author=archive.me, track=track)) if track else None,
-        "steering": _steering(archive),
+        "steering": steering(archive),
         "arms": arms_json(archive.ledger, track, archive.me) if track else [],
         "refused_proposals": state.get("refused_proposals", {}),
         "model": _model(archive, state),
@@ -182,15 +182,15 @@ def status(archive: Archive) -> Json:
     }
 
 
-def _steering(archive: Archive) -> Json:
+def steering(archive: Archive) -> Json:
     """What the owner fixes; what cannot be read is not in force."""
     files, brief = files_of(archive.home, archive.brief_id, archive.state.get("brief_id")), archive.brief
     try:
-        steering = load_steering(files.steering, brief)
+        found = load_steering(files.steering, brief)
         edited = read_program(files.program, brief) != goal_of(brief)
     except SwarmError as error:
         return steering_json(Steering(), program_edited=False) | {"problem": str(error)}
-    return steering_json(steering, edited) | {"problem": None}
+    return steering_json(found, edited) | {"problem": None}
 
 
 def _noise(archive: Archive) -> Json | None:
@@ -280,13 +280,14 @@ async def branches(archive: Archive) -> Json:
     rows: list[Json] = []
     for peer in sorted({*archive.ledger.authors(), archive.me}):
         name = f"nodes/{peer}/{archive.brief.name}"
-        measured = archive.ledger.measured(author=peer)
+        entries, measured = archive.ledger.entries(author=peer), archive.ledger.measured(author=peer)
         rows.append(
             {
                 "name": name,
                 "peer": peer,
+                "node_name": clean(entries[-1].finding.node_name, 40) if entries else "",
                 "head": heads.get(name),
-                "findings": len(archive.ledger.entries(author=peer)),
+                "findings": len(entries),
                 "best": measured[0].val_bpb if measured else None,
                 "course": _course(archive, peer),
                 **await _against_records(archive, peer, name if name in heads else None),

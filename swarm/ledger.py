@@ -6,16 +6,15 @@ Owns the fold and the questions people and proposers ask of it. Storage is the j
 from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from statistics import fmean
 
 from swarm.brief import Acceptance
 from swarm.finding import Finding
 from swarm.replay import Replay
+from swarm.track_noise import TrackNoise
 from swarm.trial import Track, Trial, reported, scores
-from swarm.verdict import Noise, agree, judge, pooled_spreads, prior_noise, rerun_interval, spread
+from swarm.verdict import Noise, agree_on_means, judge, rerun_interval, spread
 from swarm.words import Decision, FindingId, Outcome, PeerId, Standing
-
-CLASS_NOISE_DOF = 4.0  # what others' estimate of a track's noise is worth, in repeats of one's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,16 @@ class Score:
     interval: float  # half width of where the mean of five fresh runs should lie
 
 
+@dataclass(frozen=True, slots=True)
+class _Mean:
+    """What an author's own trials of a thing came to, and the noise that author can know of."""
+
+    author: PeerId
+    mean: float
+    trials: int
+    noise: Noise
+
+
 def _rank(entry: Entry) -> tuple[float, str]:
     assert entry.val_bpb is not None
     return entry.val_bpb, entry.id
@@ -80,6 +89,8 @@ class Ledger:
         self._by_author: dict[PeerId, dict[FindingId, Entry]] = {}
         self._tried: dict[Track, set[str]] = {}
         self._noise: dict[tuple[Track, PeerId], Noise] = {}  # computed since the last record came; and
+        self._track_noise: dict[Track, TrackNoise] = {}
+        self._means: dict[tuple[str, Track], list[_Mean]] = {}
         self._ran: dict[tuple[str, Track], dict[PeerId, list[Trial]]] = {}  # what is asked once for each who ran it
         # What repeats of one thing say, and which things have to be looked at again: at each question a whole night's
         # repeats would have to be gone through.
@@ -128,8 +139,8 @@ class Ledger:
         return True
 
     def _forget_computed(self) -> None:
-        self._noise.clear()
-        self._ran.clear()
+        for table in (self._noise, self._track_noise, self._means, self._ran):
+            table.clear()
 
     def forget(self, author: PeerId) -> None:
         """Leave out whatever an author said, as if nothing of it had ever come."""
@@ -238,25 +249,19 @@ class Ledger:
         return sorted(best.values(), key=lambda one: (one[1].mean, one[0].id))
 
     def noise(self, track: Track, author: PeerId) -> Noise:
-        """Run-to-run noise on a track as `author` can know it: own repeats, on top of what others found.
-
-        Others' estimate is the median over authors, so that one of them cannot move it far; the brief's guess before
-        anybody has repeated anything.
-        """
+        """Run-to-run noise on a track as `author` can know it: see swarm/track_noise.py."""
         if (track, author) not in self._noise:
-            self._noise[track, author] = self._estimate_noise(track, author)
+            if track not in self._track_noise:
+                self._track_noise[track] = self._read_noise(track)
+            self._noise[track, author] = self._track_noise[track].known_to(author)
         return self._noise[track, author]
 
-    def _estimate_noise(self, track: Track, author: PeerId) -> Noise:
-        groups: dict[PeerId, list[tuple[float, int]]] = {}
-        for _, found in sorted(self._spreads_of(track).items()):  # a sum of floats depends on the order
-            for who, one in found.items():
-                groups.setdefault(who, []).append(one)
-        nothing = Noise(self._acceptance.noise_sd, 1e-9)
-        others = [pooled_spreads(found, nothing) for who, found in groups.items() if who != author]
-        sds = [noise.sd for noise in others if noise.dof >= 2 and noise.sd > 0]
-        prior = Noise(median(sds), CLASS_NOISE_DOF) if sds else prior_noise(self._acceptance)
-        return pooled_spreads(groups.get(author, ()), prior)
+    def _read_noise(self, track: Track) -> TrackNoise:
+        found: dict[PeerId, list[tuple[float, int]]] = {}
+        for _, spreads in sorted(self._spreads_of(track).items()):  # a sum of floats depends on the order
+            for who, one in spreads.items():
+                found.setdefault(who, []).append(one)
+        return TrackNoise(found, self._acceptance)
 
     def _spreads_of(self, track: Track) -> dict[str, dict[PeerId, tuple[float, int]]]:
         """Of each thing that somebody ran more than once: how far apart that author's numbers are."""
@@ -276,16 +281,23 @@ class Ledger:
         claimed = reported(entry.finding.trials)
         if not claimed:
             return Standing.CLAIMED
-        agreeing = disagreeing = 0
-        for author, trials in self.trials(entry.key, entry.finding.track).items():
-            theirs = scores(trials)
-            if author == entry.author or not theirs:
+        mean, disagreeing = fmean(claimed), 0
+        for theirs in self._means_of(entry.key, entry.finding.track):
+            if theirs.author == entry.author:
                 continue
-            agrees = agree(claimed, theirs, self.noise(entry.finding.track, author), self._acceptance)
-            agreeing, disagreeing = agreeing + agrees, disagreeing + (not agrees)
-        if agreeing:
-            return Standing.CONFIRMED
+            if agree_on_means(mean, len(claimed), theirs.mean, theirs.trials, theirs.noise, self._acceptance):
+                return Standing.CONFIRMED
+            disagreeing += 1
         return (Standing.CLAIMED, Standing.DISPUTED, Standing.REFUTED)[min(disagreeing, 2)]
+
+    def _means_of(self, key: str, track: Track) -> list["_Mean"]:
+        """What each who ran a thing got: the same start may be what hundreds have run, each of whom is asked about."""
+        if (key, track) not in self._means:
+            ran = ((author, scores(trials)) for author, trials in self.trials(key, track).items())
+            self._means[key, track] = [
+                _Mean(author, fmean(theirs), len(theirs), self.noise(track, author)) for author, theirs in ran if theirs
+            ]
+        return self._means[key, track]
 
     def follows(self, entry: Entry) -> bool:
         """Whether a finding's verdict follows from the numbers it carries."""

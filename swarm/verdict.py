@@ -149,7 +149,12 @@ def next_trial(
 
 def agree(first: Sequence[float], second: Sequence[float], noise: Noise, rule: Acceptance) -> bool:
     """Whether two sets of scores can be of the same thing. Neither may be empty."""
-    return abs(fmean(first) - fmean(second)) <= rule.z * _standard_error(len(first), len(second), noise)
+    return agree_on_means(fmean(first), len(first), fmean(second), len(second), noise, rule)
+
+
+def agree_on_means(first: float, trials: int, second: float, others: int, noise: Noise, rule: Acceptance) -> bool:
+    """The same of their means, and how many scores are behind each."""
+    return abs(first - second) <= rule.z * _standard_error(trials, others, noise)
 
 
 def rerun_interval(trials: int, noise: Noise) -> float:

@@ -5,6 +5,7 @@ on a phone or with a screen reader can use it. Skipped where Debian's chromium i
 import json
 import re
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +41,7 @@ class Serving:
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1].rstrip("/")
+        urllib.request.urlopen(f"{self.url}/topic.json").close()  # answers once the whole journal has been read
 
     def stop(self) -> None:
         self.process.terminate()
@@ -119,7 +121,7 @@ def test_the_table_filters_sorts_and_remembers_in_its_address(page, served):
     page.keyboard.press("/")
     page.keyboard.type("tpe")
     expect(page).to_have_url(f"{served.url}/runs?q=tpe")
-    expect(page.locator("#table [role=status]")).not_to_contain_text("120 of 120")
+    expect(page.locator("#table .found")).not_to_contain_text("120 of 120")
     page.locator("#menu-status > summary").click()
     page.get_by_label("keep").check()
     page.keyboard.press("Escape")
@@ -137,7 +139,7 @@ def test_the_table_filters_sorts_and_remembers_in_its_address(page, served):
     assert [row.split("\t")[1] for row in rows.all_inner_texts()] == [row.split("\t")[1] for row in before]
     assert before
     page.get_by_role("link", name="Clear").click()
-    expect(page.locator("#table [role=status]")).to_contain_text("120 of 120")
+    expect(page.locator("#table .found")).to_contain_text("120 of 120")
 
 
 def test_chosen_runs_are_compared(page, served):
@@ -203,6 +205,64 @@ def test_an_open_page_follows_what_happens(page, served):
     served.home.write_state(state)
 
 
+def test_new_runs_come_to_an_open_page_and_leave_what_is_in_use_alone(browser, tmp_path):
+    home = furnish(tmp_path / "home")
+    journal, bob = Journal(home.journal), PeerLog(BOB)
+    notebook = Notebook(BRIEF, journal.of(BRIEF_ID), load_or_create(home.key), Events())
+    serving = Serving(home)
+    try:
+        for page in watched(browser):
+            page.goto(serving.url)
+            expect(page.locator("#live")).to_have_text("live")
+            arms = page.locator("#peers-part a").first
+            arms.focus()
+            assert notebook.receive(bob.finding(1.777, width=40)) is None
+            expect(page.locator("#feed-part")).to_contain_text("1.7770", timeout=30_000)
+            expect(arms).to_be_focused()
+            page.goto(f"{serving.url}/runs")
+            expect(page.locator("#live")).to_have_text("live")
+            rows = page.locator("table.runs tbody tr")
+            before = rows.count()
+            assert notebook.receive(bob.finding(1.666, width=41)) is None
+            page.get_by_role("button", name="New runs").click(timeout=30_000)
+            expect(rows).to_have_count(before + 1)
+            expect(page.locator("table.runs")).to_contain_text("1.6660")
+    finally:
+        serving.stop()
+        journal.close()
+
+
+def test_the_table_is_sorted_filtered_and_turned_by_keyboard_alone(page, served):
+    page.goto(f"{served.url}/runs")
+    head = page.locator("thead").get_by_role("link", name="val_bpb")
+    head.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")  # as a person comes there, so that it shows
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.locator("thead th[aria-sort=ascending]")).to_have_text("val_bpb ↑")
+    expect(head).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("thead th[aria-sort=descending]")).to_have_text("val_bpb ↓")
+    expect(page.locator("#said")).to_have_text("120 of 120 runs")
+    menu = page.locator("#menu-status > summary")
+    menu.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page).to_have_url(re.compile("status="))
+    expect(page.locator("#said")).not_to_have_text("120 of 120 runs")
+    page.keyboard.press("Escape")
+    expect(menu).to_be_focused()
+    expect(page.locator("#menu-status")).not_to_have_attribute("open", "")
+    page.goto(f"{served.url}/runs")
+    page.locator(".pager a[rel=next]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".pager")).to_contain_text("page 2 of 3")
+    expect(page.locator(".pager a[rel=next]")).to_be_focused()
+    assert page.evaluate("scrollY") == 0
+
+
 def test_everything_is_there_without_scripts(browser, served):
     for page in watched(browser, java_script_enabled=False):
         page.goto(f"{served.url}/")
@@ -210,7 +270,7 @@ def test_everything_is_there_without_scripts(browser, served):
         page.goto(f"{served.url}/runs")
         page.locator("input[type=search]").fill("tpe")
         page.get_by_role("button", name="Apply").click()
-        expect(page.locator("#table [role=status]")).not_to_contain_text("120 of 120")
+        expect(page.locator("#table .found")).not_to_contain_text("120 of 120")
         boxes = page.locator("input[name=run]")
         boxes.nth(0).check()
         boxes.nth(1).check()

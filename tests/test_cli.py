@@ -14,7 +14,6 @@ from small_home import furnish
 from small_lab import BRIEF_ID
 
 from gossip.ticket import Ticket, encode_ticket
-from node.cli import main
 from node.cli.commands import swarm
 from node.cli.launch import parse_until
 from node.cli.look import replay_words
@@ -32,23 +31,6 @@ PROGRAM = [sys.executable, "-c", "from node.cli import main; main()"]
 def _nobodys_settings(monkeypatch):
     for name in ("SWARM_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["swarm", *arguments])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(bool(end.code))
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

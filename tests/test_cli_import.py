@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 from small_home import furnish
@@ -10,7 +9,6 @@ from small_home import furnish
 from node.browse.asked import Asked
 from node.browse.draw import html_of
 from node.browse.reading import Reading
-from node.cli import main
 from node.home import Home
 from node.journal import Journal
 
@@ -22,23 +20,6 @@ ROWS = (
     ("d4e5f6a", "0.000000", "0.0", "crash", "double model width (OOM)"),
     ("e5f6a7b", "0.991000", "43.0", "keep", "less weight decay"),
 )
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["swarm", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(bool(end.code))
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture
@@ -141,6 +122,11 @@ def test_nobody_works_on_it_and_the_own_topics_stay(run, answer, tmp_path):
     status, _, err = run("replay", 1, "--topic", "night", "--home", home.path)
     assert (status, err.count("\n")) == (2, 1)
     assert "topic night was imported and has no text" in err
+    for wish in (("--pin", "row=1"), ("--say", "try it again"), ("--show",)):
+        status, out, err = run("steer", *wish, "--topic", "night", "--home", home.path)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "only to look at" in err
+    assert not list(home.path.glob("steering*")) + list(home.path.glob("program*"))
     with home.lock():
         status, _, err = run("import", tmp_path / "results.tsv", "--name", "other2", "--home", home.path)
     assert (status, err.count("\n")) == (1, 1)

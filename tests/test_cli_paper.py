@@ -3,14 +3,18 @@
 import math
 import os
 import pty
+import re
 import subprocess
 import sys
 
 import pytest
 from small_home import furnish
 
+from node import views
 from node.cli.paper import patch_text, verdict_cell
+from node.home import Home
 from node.sparkline import best_so_far, block_rows, sparkline, thinned
+from node.text import clean
 
 PROGRAM = [sys.executable, "-c", "from node.cli import main; main()"]
 
@@ -96,3 +100,35 @@ def test_only_what_is_longer_than_the_screen_goes_through_the_pager(home, tmp_pa
         shown = on_a_terminal(*arguments, "--home", home, lines=lines, PAGER=str(pager))
         assert "paged" not in shown
         assert "█▁" in shown
+
+
+def test_a_narrow_terminal_leaves_room_for_what_was_tried_and_breaks_no_name(home):
+    narrow, wide = (
+        clean(on_a_terminal("log", "--all", "--home", home, COLUMNS=width), 10**6, lines=True)
+        for width in ("80", "140")
+    )
+    assert re.search(r"keep ✓ +tester +run 2", narrow)
+    assert "✓ confirmed: what others' own trials say" in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert re.search(r"keep +confirmed +tester +run 2", wide)
+    assert "✓" not in wide
+    assert re.search(r"1\.2000\* .*keep", wide), "on a GPU"
+    assert not re.search(r"2\.0000\*", wide)
+    assert "* of another hardware class or budget than the last one" in wide
+    assert "*" not in on_a_terminal("log", "--home", home)
+    with views.open_archive(Home(home)) as archive:
+        names = [f"nodes/{peer}/small" for peer in archive.ledger.authors()]
+    lines = clean(on_a_terminal("branches", "--home", home, COLUMNS="80"), 10**6, lines=True).splitlines()
+    assert set(names) <= set(lines)
+    assert max(map(len, lines[: 2 * len(names)])) <= 80
+
+
+def test_a_pipe_has_a_line_for_each_run_unless_a_width_is_given(home):
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    long = [*PROGRAM, "log", "--all", "--home", home]
+    done = subprocess.run(long, capture_output=True, text=True, check=True, env=environment)
+    runs = [line for line in done.stdout.splitlines() if re.match(r" *#\d", line)]
+    with views.open_archive(Home(home)) as archive:
+        assert len(runs) == len(archive.ledger)
+    done = subprocess.run(long, capture_output=True, text=True, check=True, env=environment | {"COLUMNS": "60"})
+    assert max(map(len, done.stdout.splitlines()[1:-1])) <= 60

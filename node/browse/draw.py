@@ -13,12 +13,13 @@ from node.browse.asked import Asked
 from node.browse.blocks import blocks
 from node.browse.column import COLUMNS, CONFIG, DEFAULT
 from node.browse.pages import render
-from node.browse.patches import patch_lines
+from node.browse.patches import MAX_COLOURED_IN_ALL, patch_lines
 from node.browse.pictures import Curves, Progress, curves, progress, spark
 from node.browse.question import read_question, shown_columns
 from node.browse.reading import Sight
 from node.browse.row import Row
 from node.browse.tree import Knot, tree
+from node.browse.words import WORDS
 from swarm.trial import Track
 from swarm.words import PeerId
 
@@ -72,10 +73,10 @@ def compare(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
     listed: list[Json] = made["runs"]
     named = [(f"{one['node_name']} #{one['number']}", made["curves"][one["id"]]) for one in listed]
     budget = max((one["budget_seconds"] for one in listed), default=None)
-    diff: Json | None = made["source"]
+    diffs: list[Json] = made["sources"]
     return made, {
         "curves": _curves(named, budget, WHOLE),
-        "patch": patch_lines(diff["diff"]) if diff else None,
+        "patches": [(one, patch_lines(one["diff"], MAX_COLOURED_IN_ALL // len(diffs))) for one in diffs],
         "by_id": {one["id"]: one for one in listed},
     }
 
@@ -124,7 +125,20 @@ def node(sight: Sight, asked: Asked) -> tuple[Json, Drawn]:
 
 def topic(sight: Sight, _asked: Asked) -> tuple[Json, Drawn]:
     made = facts.topic(sight)
-    return made, {"blocks": list(blocks(made["goal"]))}
+    return made, {
+        "blocks": list(blocks(made["goal"])),
+        "program_changes": _changed_lines(made["goal"], made["program"] or made["goal"]),
+        "steer_command": "swarm steer --pin SETTING=VALUE --ban SETTING --say 'TEXT'",
+        "words_of_the_page": WORDS,
+    }
+
+
+def _changed_lines(before: str, after: str) -> list[tuple[str, str]]:
+    """Paragraphs and items that one text has and the other has not: added ones first."""
+    old, new = ([line for block in blocks(text) for line in block.lines] for text in (before, after))
+    return [("added", line) for line in new if line not in set(old)] + [
+        ("removed", line) for line in old if line not in set(new)
+    ]
 
 
 PAGES: Mapping[str, Callable[[Sight, Asked], tuple[Json, Drawn]]] = {

@@ -3,15 +3,18 @@
 Every function makes one document from a sight. Pages are drawn from the same documents, so that the two cannot differ.
 """
 
+from datetime import datetime
 from typing import Any, cast
 
 from node import views
 from node.browse.column import CONFIG, DEFAULT
-from node.browse.question import Question, answer
+from node.browse.question import Question, answer, tracks_of
 from node.browse.reading import Sight
 from node.browse.row import Row
+from node.browse.steering_facts import program, steering
 from node.names import friendly_name
 from node.report.arms_json import arms_json
+from node.steering import steered_words
 from node.text import clean
 from swarm.trial import Track
 from swarm.words import Config, PeerId, Value
@@ -100,6 +103,7 @@ def now(sight: Sight) -> Json:
         "pause": _pause(sight, running, current),
         "peers": state.get("peers", []) if running else [],
         "training_share": state.get("training_share"),
+        "steering": steering(sight),
         "notices": [{**one, "text": clean(str(one.get("text", "")), 600)} for one in said],
     }
 
@@ -135,8 +139,20 @@ def _pause(sight: Sight, running: bool, current: Json | None) -> str | None:
         return None
     if state.get("proposer") == "none":
         return "This node keeps records and introduces peers; it was started with --no-train."
-    warned = [str(one.get("text", "")) for one in state.get("notices", []) if one.get("warning")]
-    return clean(warned[-1], 600) if warned else "Between two runs: recording the last one, choosing the next."
+    warned = [one for one in state.get("notices", []) if one.get("warning") and _since_last_run(sight, one)]
+    if warned:
+        return clean(str(warned[-1].get("text", "")), 600)
+    return "Between two runs: recording the last one, choosing the next."
+
+
+def _since_last_run(sight: Sight, notice: Json) -> bool:
+    """What was said before a run that went well explains no pause after it."""
+    own = sight.catalogue.peers().get(sight.catalogue.me)
+    try:
+        said_ms = datetime.fromisoformat(str(notice.get("at", ""))).timestamp() * 1000
+    except (ValueError, OverflowError):
+        return True
+    return not own or said_ms >= own[-1].at_ms
 
 
 def nodes(sight: Sight) -> Json:
@@ -148,7 +164,7 @@ def nodes(sight: Sight) -> Json:
     silent = sorted(connected - {one["peer"] for one in found})
     found += [_node(sight, PeerId(peer), [], True) for peer in silent]
     found.sort(key=lambda one: (-one["runs"], one["node_name"], one["peer"]))
-    return {"nodes": found}
+    return {"nodes": found, "running": sight.archive.running}
 
 
 def _node(sight: Sight, peer: PeerId, rows: list[Row], connected: bool) -> Json:
@@ -174,12 +190,16 @@ def runs(sight: Sight, question: Question) -> Json:
     extra = [name.removeprefix(CONFIG) for name in question.columns if name.startswith(CONFIG)]
     return {
         "runs": [row_json(sight, row) | {"config": {k: row.config.get(k) for k in extra}} for row in shown],
-        "found": found,
+        "found": len(found),
         "all": len(rows),
         "page": page,
         "per_page": question.per_page,
-        "pages": max(1, -(-found // question.per_page)),
+        "pages": max(1, -(-len(found) // question.per_page)),
         "facets": sight.catalogue.facets(),
+        "tracks": [
+            {"hardware_class": track.hardware_class, "budget_seconds": track.budget_seconds, "runs": n}
+            for track, n in tracks_of(found)
+        ],
         "columns": list(question.columns or DEFAULT),
         "sort": f"{'-' * question.descending}{question.sort}",
     }
@@ -198,16 +218,17 @@ def node(sight: Sight, peer: str, page: int) -> Json:
     track = rows[-1].track if rows else None
     return known | {
         "branch": f"nodes/{peer}/{catalogue.brief.name}",
-        "journal": [row_json(sight, row) | {"rationale": rationale(sight, row)} for row in shown],
+        "journal": [row_json(sight, row) | _reasons(sight, row) for row in shown],
         "page": page,
         "pages": last,
         "arms": arms_json(catalogue.ledger, track, PeerId(peer)) if track else [],
     }
 
 
-def rationale(sight: Sight, row: Row) -> str:
+def _reasons(sight: Sight, row: Row) -> Json:
     entry = sight.catalogue.ledger.get(row.id)
-    return clean(entry.finding.proposal.rationale, 1000) if entry else ""
+    rationale = clean(entry.finding.proposal.rationale, 1000) if entry else ""
+    return {"rationale": rationale, "steered": steered_words(rationale)}
 
 
 def topic(sight: Sight) -> Json:
@@ -231,6 +252,8 @@ def topic(sight: Sight) -> Json:
         },
         "base_config": shown_values(brief.base_config),
         "space": {clean(key, 60): one.model_dump() for key, one in brief.space.parameters.items()},
+        "steering": steering(sight),
+        "program": program(sight),
         "private": private,
         "ticket": None if ticket is None else clean(str(ticket), 20_000),
         "running": archive.running,

@@ -39,11 +39,11 @@ class Patch:
     left_out: int
 
 
-def patch_lines(diff: str) -> Patch | None:
+def patch_lines(diff: str, coloured_characters: int = MAX_COLOURED_IN_ALL) -> Patch | None:
     """None: nothing differs."""
     if not diff:
         return None
-    lines = list(_lines(diff))
+    lines = list(_lines(diff, coloured_characters))
     return Patch(
         tuple(lines[:MAX_LINES]),
         added=sum(line.kind == "add" for line in lines),
@@ -52,7 +52,7 @@ def patch_lines(diff: str) -> Patch | None:
     )
 
 
-def _lines(diff: str) -> Iterator[Line]:
+def _lines(diff: str, coloured_characters: int) -> Iterator[Line]:
     old = new = done = 0
     for text in diff.rstrip("\n").split("\n")[2:]:
         if (hunk := _HUNK.match(text)) is not None:
@@ -62,7 +62,7 @@ def _lines(diff: str) -> Iterator[Line]:
             yield Line("note", None, None, Markup.escape(clean(text[2:], 80)))
         else:
             mark, done = text[:1], done + len(text)
-            html = coloured(text[1:]) if done < MAX_COLOURED_IN_ALL else plain(text[1:])
+            html = coloured(text[1:]) if done < coloured_characters else plain(text[1:])
             kind = {"+": "add", "-": "del"}.get(mark, "same")
             yield Line(kind, None if mark == "+" else old, None if mark == "-" else new, html)
             old, new = old + (mark != "+"), new + (mark != "-")

@@ -4,6 +4,7 @@ The address is all the memory the table has: a bookmark, a reload or a link in a
 cannot be understood in it is left out.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from node.browse.catalogue import FACETS, facet
 from node.browse.column import DEFAULT, Column, column, sort_rows
 from node.browse.row import Row
+from swarm.trial import Track
 
 PER_PAGE = 50
 MOST_PER_PAGE = 500
@@ -43,6 +45,11 @@ class Question:
         """With one filter less."""
         left = {n: tuple(v for v in values if (n, v) != (name, value)) for n, values in self.chosen.items()}
         return self.pairs(chosen=left, page=1)
+
+    def only(self, track: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Of one hardware class and budget, as the page's JSON names them."""
+        fixed = {"class": (track["hardware_class"],), "budget": (f"{track['budget_seconds']:g}",)}
+        return self.pairs(chosen={**self.chosen, **fixed}, page=1)
 
 
 FIRST = ("when", True)  # how the table is sorted when nothing is said
@@ -84,14 +91,21 @@ def select(rows: Iterable[Row], question: Question) -> list[Row]:
     ]
 
 
-def answer(rows: Iterable[Row], question: Question, settings: Iterable[str]) -> tuple[list[Row], int, int]:
-    """The rows of the page that is asked for, how many fit in all, and the number of that page."""
+def answer(rows: Iterable[Row], question: Question, settings: Iterable[str]) -> tuple[list[Row], list[Row], int]:
+    """The rows of the page that is asked for, all that fit, and the number of that page."""
     by = column(question.sort, settings)
     assert by is not None, question.sort
     found = sort_rows(select(rows, question), by, descending=question.descending)
     last = max(1, -(-len(found) // question.per_page))
     page = min(question.page, last)
-    return found[(page - 1) * question.per_page : page * question.per_page], len(found), page
+    return found[(page - 1) * question.per_page : page * question.per_page], found, page
+
+
+def tracks_of(rows: Iterable[Row]) -> list[tuple[Track, int]]:
+    """Hardware classes and budgets, the busiest first: numbers of two of them do not compare."""
+    tracks = [row.track for row in rows]
+    known = {id(track): track for track in tracks}  # a catalogue has one object for equal ones; comparing is slow
+    return [(known[one], n) for one, n in Counter(map(id, tracks)).most_common()]
 
 
 def shown_columns(question: Question, settings: Iterable[str]) -> list[Column]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import trio
+
 from node import views
 from node.browse.catalogue import Catalogue
 from node.home import Home
@@ -16,6 +18,7 @@ from node.journal import Journal
 from node.network_file import read_network
 from node.notebook import entry_of
 from node.proposers.spending import read_spending
+from node.results.finding_commits import FindingCommits
 from node.sealed import SealedScore
 from node.topic_journal import TopicJournal
 from swarm.ledger import Entry
@@ -46,11 +49,18 @@ class Sight:
     topics: tuple[tuple[BriefId, str], ...]  # of this home, the latest first
     read: int  # positions of the journal that are in the catalogue
     behind: int  # and those that are not, yet
+    fetched: FindingCommits  # of peers' branches
 
     @property
     def state(self) -> Json:
         """Of the running node, where it speaks of this topic."""
         return self.archive.state if self.archive.is_latest else {}
+
+    def commit(self, entry: Entry) -> str | None:
+        """That holds a finding; of a peer's one if its branch has been fetched."""
+        if entry.author == self.archive.me or self.archive.imported:
+            return self.archive.commits.get(entry.id)
+        return trio.run(self.fetched.of, entry.author, self.catalogue.brief.name).get(entry.id)
 
     def whole(self, ids: Iterable[FindingId]) -> dict[FindingId, Entry]:
         """Findings with their curves and sources."""
@@ -72,6 +82,7 @@ class Reading:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._kept: dict[BriefId, _Kept] = {}  # the one asked for last at the end
+        self._fetched = FindingCommits(home.results)
 
     def look(self, topic: str | None, use: Callable[[Sight], T]) -> T:
         """Read what is new and hand it to `use` while the journal is open. Raises SwarmError."""
@@ -117,6 +128,7 @@ class Reading:
             topics=views.topics(self._home, state, journal),
             read=kept.position,
             behind=max(0, last - kept.position),
+            fetched=self._fetched,
         )
 
     def _catch_up(self, kept: _Kept, records: TopicJournal) -> None:

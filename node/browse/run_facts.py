@@ -10,6 +10,8 @@ from node import views
 from node.browse.facts import row_json, shown_value, shown_values
 from node.browse.reading import Sight
 from node.browse.row import Row
+from node.proposers.credit import arm_of
+from node.proposers.spending import Usage
 from node.replays.replay_json import replays_of
 from node.report.patch import MAX_DIFF_CHARACTERS, text_diff
 from node.text import clean
@@ -52,12 +54,26 @@ def run(sight: Sight, reference: str) -> Json:
         "inspired": [row_json(sight, one) for one in catalogue.inspired(id)],
         "same": [row_json(sight, one) for one in _same(sight, entry)],
         "patch": patch(sight, parent.id if parent else None, entry),
-        "cost": {
-            "training_seconds": row.seconds,
-            "training_tokens": sum(one.tokens for one in (*entry.finding.trials, *entry.finding.parent_trials)),
-            "model_tokens": None,  # nothing says what a language model's idea cost, so far
-            "usd": None,
-        },
+        "commit": sight.commit(entry),
+        "cost": _cost(sight, entry),
+    }
+
+
+def _cost(sight: Sight, entry: Entry) -> Json:
+    """Training, and what a language model took: only its author's home knows that, unless none was asked."""
+    trials = (*entry.finding.trials, *entry.finding.parent_trials)
+    usage = sight.archive.spending.by_finding.get(entry.id)
+    if usage is None and (
+        arm_of(proposer := entry.finding.proposal.proposer) is None or proposer.startswith("classic")
+    ):
+        usage = Usage()
+    return {
+        "trials": len(trials),
+        "training_seconds": sum(one.seconds for one in trials),
+        "training_tokens": sum(one.tokens for one in trials),
+        "model_calls": usage.calls if usage else None,
+        "model_tokens": usage.tokens if usage else None,
+        "usd": usage.as_json()["cost_usd"] if usage else None,
     }
 
 
@@ -99,14 +115,15 @@ def compare(sight: Sight, references: Iterable[str]) -> Json:
     ids = list(dict.fromkeys(find(sight, one) for one in list(references)[:MAX_COMPARED]))
     entries = list(sight.whole(ids).values())
     rows = [row for row in map(sight.catalogue.row, ids) if row is not None and len(entries) == len(ids)]
-    tracks = {row.track for row in rows}
+    tracks, diffs = {row.track for row in rows}, _source_diffs(sight, entries)
     return {
         "runs": [row_json(sight, row) for row in rows],
         "comparable": len(tracks) < 2,
         "config": _differences(entries),
         "settings_equal": len(_settings(entries)) - len(_differences(entries)),
         "curves": {entry.id: curve_of(entry) for entry in entries},
-        "source": _source_diff(sight, entries),
+        "source": next(iter(diffs), None),
+        "sources": diffs,
     }
 
 
@@ -123,13 +140,13 @@ def _differences(entries: list[Entry]) -> dict[str, list[Value | None]]:
     return found
 
 
-def _source_diff(sight: Sight, entries: list[Entry]) -> Json | None:
-    """Between the first run and the next one that has another train.py."""
-    if not entries:
-        return None
-    first = entries[0].finding.proposal.source_sha256
-    other = next((one for one in entries if one.finding.proposal.source_sha256 != first), None)
-    if other is None:
-        return None
-    text = text_diff("train.py", source_of(sight, entries[0]), source_of(sight, other))
-    return {"from": entries[0].id, "to": other.id, "diff": clean(text, MAX_DIFF_CHARACTERS, lines=True)}
+def _source_diffs(sight: Sight, entries: list[Entry]) -> list[Json]:
+    """From the first run to each that has another train.py, every train.py once."""
+    found: dict[str, Json] = {}
+    for entry in entries[1:]:
+        sha256 = entry.finding.proposal.source_sha256
+        if sha256 != entries[0].finding.proposal.source_sha256 and sha256 not in found:
+            text = text_diff("train.py", source_of(sight, entries[0]), source_of(sight, entry))
+            diff = clean(text, MAX_DIFF_CHARACTERS, lines=True)
+            found[sha256] = {"from": entries[0].id, "to": entry.id, "diff": diff}
+    return list(found.values())

@@ -26,6 +26,10 @@ def sealed_words(sealed: views.Json, first_gap: float | None = None) -> str:
     return f"{bpb(sealed['sealed_bpb'])} (validation {bpb(sealed['val_bpb'])}; gap {sealed['gap']:+.4f}{first})"
 
 
+def count_words(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def score_words(score: views.Json | None) -> str:
     """'1.4321 ±0.0090 val_bpb, 3 trials': where the mean of five fresh runs should lie, 19 times in 20."""
     if score is None:

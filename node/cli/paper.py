@@ -5,8 +5,9 @@ whatever peers wrote is never markup.
 """
 
 import contextlib
+import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 import click
@@ -20,6 +21,9 @@ from node.text import clean
 F = TypeVar("F", bound=Callable[..., Any])
 STANDING_STYLES = {"confirmed": "green", "disputed": "yellow", "refuted": "red"}
 _PATCH_STYLES = (("+++", "bold"), ("---", "bold"), ("@@", "cyan"), ("+", "green"), ("-", "red"))
+STANDING_MARKS = {"confirmed": "✓", "disputed": "?", "refuted": "✗"}  # where there is no room for the word
+NARROW = 100  # columns of a terminal; below that a table of runs makes room for what was tried
+PIPE_COLUMNS = 160  # where nobody says how wide it is: a line for each run, for those that read lines
 _MAX_LINE = 1000
 
 
@@ -31,6 +35,8 @@ def pager_option(command: F) -> F:
 def paper(*, no_pager: bool = False) -> Generator[Console]:
     """A console; on a terminal, what is longer than that goes through the pager (PAGER, else less)."""
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_COLUMNS
     if no_pager or not (console.is_terminal and sys.stdout.isatty()):
         yield console
         return
@@ -49,6 +55,21 @@ def verdict_cell(word: str) -> Text:
 
 def standing_cell(word: str) -> Text:
     return Text(clean(word, 40), style=STANDING_STYLES.get(word, ""))
+
+
+def verdict_and_standing(verdict: str, standing: str, *, narrow: bool) -> list[Text]:
+    """Two cells, or one with the standing as a mark."""
+    if not narrow:
+        return [verdict_cell(verdict), standing_cell(standing)]
+    mark = STANDING_MARKS.get(standing, "")
+    return [verdict_cell(verdict).append(f" {mark}" if mark else "", style=STANDING_STYLES.get(standing, ""))]
+
+
+def print_marks(console: Console, standings: Iterable[str]) -> None:
+    """What the marks of a narrow table mean, as far as there are any."""
+    seen = set(standings)
+    if console.width < NARROW and (said := [f"{m} {word}" for word, m in STANDING_MARKS.items() if word in seen]):
+        console.print(Text(f"{', '.join(said)}: what others' own trials say", style="dim"), soft_wrap=True)
 
 
 def line_style(word: str) -> str:

@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from node import views
-from node.cli.look import arm_words, bpb, print_json
+from node.cli.look import arm_words, bpb, count_words, print_json
 from node.cli.options import home_option, json_option, topic_option
-from node.cli.paper import line_style, pager_option, paper, row, standing_cell, table, verdict_cell
+from node.cli.paper import NARROW, line_style, pager_option, paper, print_marks, row, table, verdict_and_standing
 from node.home import Home
 from node.sparkline import sparkline
 from node.text import clean
@@ -44,7 +44,8 @@ def _print_leaderboard(console: Console, facts: views.Json, limit: int) -> None:
     for hardware_class, budget_s in tracks:
         chosen = [e for e in facts["entries"] if (e["hardware_class"], e["budget_s"]) == (hardware_class, budget_s)]
         console.print(Text(f"{hardware_class}, {budget_s:g} s a trial", style="bold"))
-        console.print(ranking(chosen[:limit]))
+        console.print(ranking(chosen[:limit], narrow=console.width < NARROW))
+        print_marks(console, (entry["standing"] for entry in chosen[:limit]))
         if len(chosen) > limit:
             console.print(f"... and {len(chosen) - limit} more; see --limit", style="dim")
         arms = [a for a in facts["arms"] if (a["hardware_class"], a["budget_s"]) == (hardware_class, budget_s)]
@@ -58,10 +59,11 @@ def _print_leaderboard(console: Console, facts: views.Json, limit: int) -> None:
         )
 
 
-def ranking(entries: list[views.Json]) -> Table:
+def ranking(entries: list[views.Json], *, narrow: bool) -> Table:
     made = table(("rank", "right"), ("val_bpb", "right"), ("by", ""), ("run", "right"), ("verdict", ""))
-    made.add_column("standing", no_wrap=True)
-    made.add_column("what", ratio=1)
+    if not narrow:
+        made.add_column("standing", no_wrap=True)
+    made.add_column("what", ratio=1, overflow="fold")
     for entry in entries:
         name = entry["node_name"] or short(entry["peer"])
         cells = (
@@ -69,8 +71,7 @@ def ranking(entries: list[views.Json]) -> Table:
             f"{bpb(entry['val_bpb'])} ±{entry['interval']:.4f}",
             name,
             f"#{entry['number']}",
-            verdict_cell(entry["verdict"]),
-            standing_cell(entry["standing"]),
+            *verdict_and_standing(entry["verdict"], entry["standing"], narrow=narrow),
         )
         first = "bold" if entry["rank"] == 1 else line_style(entry["verdict"])
         made.add_row(*row(*cells, entry["description"]), style=first)
@@ -89,15 +90,31 @@ def branches(home: Home, topic: str | None, as_json: bool, no_pager: bool) -> No
     if as_json:
         print_json(facts)
         return
-    made = table(("branch", "wide"), ("findings", "right"), ("best", "right"), ("course", ""))
-    for name, kind in (("head", ""), ("size", "right")):
-        made.add_column(name, justify="right" if kind else "left", no_wrap=True)
-    for branch in facts["branches"]:
-        behind = f", {branch['behind']} behind" if branch["head"] and branch["behind"] else ""
-        head = f"{branch['head'][:10]}{behind}" if branch["head"] else "not in this repository"
-        size = f"{branch['fetched']['bytes'] / 1024:.0f} kB" if branch["fetched"] else ""
-        course = Text(sparkline(branch["course"], COURSE_COLUMNS), style="green")
-        made.add_row(*row(branch["name"], branch["findings"], bpb(branch["best"]), course, head, size))
     with paper(no_pager=no_pager) as console:
-        console.print(made)
+        widths = [max(map(len, words), default=0) for words in zip(*map(_branch_words, facts["branches"]), strict=True)]
+        for branch in facts["branches"]:
+            _print_branch(console, branch, widths)
         console.print(Text(f"browse them with git in {home.results}", style="dim"), soft_wrap=True)
+
+
+def _branch_words(branch: views.Json) -> tuple[str, str, str]:
+    """Whose it is, how many findings, and how good the best of them is."""
+    name = clean(branch["node_name"], 40) or short(branch["peer"])
+    best = "" if branch["best"] is None else f"best {bpb(branch['best'])}"
+    return name, count_words(branch["findings"], "finding"), best
+
+
+def _print_branch(console: Console, branch: views.Json, widths: list[int]) -> None:
+    """Its name, whole, so that it can be copied; below it the rest, in columns."""
+    name, findings, best = (words.ljust(width) for words, width in zip(_branch_words(branch), widths, strict=True))
+    line = Text(f"  {name}  {findings}  {best}  ").append(
+        sparkline(branch["course"], COURSE_COLUMNS).ljust(COURSE_COLUMNS), "green"
+    )
+    if branch["head"]:
+        behind = f", {branch['behind']} behind" if branch["behind"] else ""
+        size = f", {branch['fetched']['bytes'] / 1024:.0f} kB" if branch["fetched"] else ""
+        line.append(f"  at {branch['head'][:10]}{behind}{size}")
+    else:
+        line.append("  not here", style="dim")
+    console.print(Text(branch["name"], style="bold"), soft_wrap=True)
+    console.print(line, soft_wrap=True)

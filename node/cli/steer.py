@@ -10,6 +10,7 @@ from node.cli.options import home_option, json_option, topic_option
 from node.cli.paper import print_fact
 from node.clock import wall_clock
 from node.home import Home
+from node.imported import refuse_work_on
 from node.proposers.steering import Steering, SteeringError, read_value, show, unknown
 from node.steering import (
     SteeringFiles,
@@ -50,6 +51,7 @@ def steer(
 ) -> None:
     """Pin or ban settings, or say what to try; it counts from the next proposal on."""
     with views.open_archive(home, topic) as archive:
+        refuse_work_on(home, archive.brief_id)
         if only_show and (pins or bans or unpins or unbans or said is not None):
             raise click.UsageError("--show changes nothing: leave it out, what is steered is shown all the same")
         brief, files = archive.brief, files_of(home, archive.brief_id, archive.state.get("brief_id"))

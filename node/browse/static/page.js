@@ -89,6 +89,14 @@ document.addEventListener("change", (event) => {
 });
 for (const box of $$("input[name=run]:checked")) chosen.add(box.value);
 
+// What has the focus goes with the old table: where it should be in the new one.
+function holdOf(element) {
+  if (!element?.closest("#table")) return null;
+  const head = element.closest("thead th");
+  if (head) return `#table thead th:nth-child(${head.cellIndex + 1}) a`;
+  return element.closest(".pager") ? `#table .pager a[rel=${element.rel}]` : "#table thead a";
+}
+
 let asking = null;
 async function showTable(address, remember = "push") {
   asking?.abort();
@@ -97,7 +105,11 @@ async function showTable(address, remember = "push") {
     const answer = await fetch(address, { signal: asking.signal, headers: { accept: "text/html" } });
     if (!answer.ok) throw new Error(String(answer.status));
     const page = parsed(await answer.text());
+    const held = holdOf(document.activeElement);
     $("#table").replaceWith($("#table", page));
+    if (held) ($(held) ?? $("#table .pager a, #table a"))?.focus();
+    if (held?.includes(".pager")) scrollTo({ top: 0 });
+    $("#said").textContent = $("#table .found")?.firstChild.textContent.trim() ?? "";
     for (const menu of $$("details.menu[id]")) {
       const fresh = document.getElementById(menu.id) && $(`#${menu.id} > summary`, page);
       if (fresh) $("summary", menu).replaceWith(fresh);
@@ -150,11 +162,12 @@ async function catchUp() {
     asks.prepend(button);
     return;
   }
-  if (!parts.length || parts.some((part) => part.contains(document.activeElement) || $("details[open]", part))) return;
+  const idle = parts.filter((part) => !part.contains(document.activeElement) && !$("details[open]", part));
+  if (!idle.length) return;
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!answer.ok) return;
   const page = parsed(await answer.text());
-  for (const part of parts) {
+  for (const part of idle) {
     const fresh = page.getElementById(part.id);
     if (fresh) part.replaceWith(fresh);
   }
