@@ -74,28 +74,27 @@ class Wire(Protocol):
 class Limits:
     bytes_in: int  # more end it
     bytes_per_second_in: float = float("inf")
-    bytes_per_second_out: float = float("inf")
     silence_seconds: float = 120.0  # without any frame of the peer's, before its end
     least_bytes_per_second: float = 0  # that come, in the mean
 
 
 class Pace:
-    """So many bytes a second, in the long run."""
+    """So many bytes a second in the long run, of all who share it. `credit_bytes`: so far ahead of it after a rest."""
 
-    def __init__(self, bytes_per_second: float) -> None:
-        self._rate = bytes_per_second
-        self._free_at = trio.current_time()
+    def __init__(self, bytes_per_second: float, credit_bytes: int = 0) -> None:
+        self._rate, self._credit_seconds = bytes_per_second, credit_bytes / bytes_per_second
+        self._free_at = -float("inf")
 
     async def spend(self, size_bytes: int) -> None:
         now = trio.current_time()
-        self._free_at = max(self._free_at, now) + size_bytes / self._rate
+        self._free_at = max(self._free_at, now - self._credit_seconds) + size_bytes / self._rate
         if self._free_at - now > _HURRY_SECONDS:
             await trio.sleep_until(self._free_at)
 
 
 class Pipe:
     """`outlives`: the peer may go on sending when the local side has stopped reading; what comes then is thrown away,
-    up to the limit."""
+    up to the limit. `pace_out`: of what is sent, by others too."""
 
     def __init__(
         self,
@@ -105,7 +104,9 @@ class Pipe:
         count: Callable[[int, int], None] = lambda _in, _out: None,
         *,
         outlives: bool = False,
+        pace_out: Pace | None = None,
     ) -> None:
+        self._pace_out = pace_out
         self._wire, self._local, self._limits, self._count, self._outlives = wire, local, limits, count, outlives
         self._writing = trio.Lock()
         self._room, self._more_room = ROOM_BYTES, trio.Event()
@@ -146,7 +147,6 @@ class Pipe:
     # --- out ---
 
     async def _send(self) -> None:
-        pace = Pace(self._limits.bytes_per_second_out)
         while True:
             await self._wait_for_room()
             try:
@@ -159,7 +159,8 @@ class Pipe:
             self._room -= len(piece)
             await self._write(Frame.BYTES, bytes(piece))
             self._count(0, len(piece))
-            await pace.spend(len(piece))
+            if self._pace_out is not None:
+                await self._pace_out.spend(len(piece))
 
     async def _wait_for_room(self) -> None:
         with trio.move_on_after(ROOM_SECONDS):

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import trio
 
@@ -22,7 +23,7 @@ from node.text import clean
 
 MAX_COMMITS = 100_000
 MAX_CHANGES = 2_000_000  # files touched by all new commits; ours touch fifteen each
-COMMITS_AT_ONCE = 100  # that are listed and looked at: what a listing becomes in memory is ten times its size
+COMMITS_AT_ONCE = 400  # that are listed and looked at: what a listing becomes in memory is ten times its size
 MAX_LISTING_BYTES = 16 << 20  # of those; 150 bytes a changed file. Of a shallow branch: seven thousand runs
 MAX_NAMES_BYTES = 96 << 20  # of new objects, 41 bytes each; of new records together
 MAX_FILE_BYTES = 16 << 20  # a log is 200 kB; a person's file may be larger
@@ -165,26 +166,29 @@ def _check_commit(owned: Owned, commit: _Commit, *, shallow: bool) -> None:
 
 def check_path(owned: Owned, path: str) -> None:
     """Raises BranchRefused for a name that could leave its folder or mean something to a system."""
-    for name in path.split("/"):
-        folded = _folded(name).rstrip(". ")
-        tricky = (
-            name in ("", ".", "..")
-            or name != name.strip()
-            or name.endswith(".")
-            or len(name.encode(errors="replace")) > MAX_NAME_BYTES
-            or not name.isprintable()
-            or any(character in '\\:*?"<>|' for character in name)
-            or folded.startswith((".git", "git~"))
-            or unicodedata.normalize("NFC", name) != name
-        )
-        if tricky:
-            raise BranchRefused(
-                Refusal.FORBIDDEN, f"{clean(path, 120)!r} in {owned.branch} is a name that plays tricks"
-            )
+    if any(_is_tricky(name) for name in path.split("/")):
+        raise BranchRefused(Refusal.FORBIDDEN, f"{clean(path, 120)!r} in {owned.branch} is a name that plays tricks")
+
+
+@lru_cache(maxsize=4096)  # most names are those of every run
+def _is_tricky(name: str) -> bool:
+    folded = _folded(name).rstrip(". ")
+    return (
+        name in ("", ".", "..")
+        or name != name.strip()
+        or name.endswith(".")
+        or len(name.encode(errors="replace")) > MAX_NAME_BYTES
+        or not name.isprintable()
+        or any(character in '\\:*?"<>|' for character in name)
+        or folded.startswith((".git", "git~"))
+        or unicodedata.normalize("NFC", name) != name
+    )
 
 
 def _folded(path: str) -> str:
     """As systems that tell no case see it; characters that show nothing left out."""
+    if path.isascii():
+        return path.lower()
     shown = "".join(c for c in unicodedata.normalize("NFKC", path) if unicodedata.category(c) not in ("Cf", "Mn"))
     return shown.casefold()
 
