@@ -79,6 +79,7 @@ def test_a_branch_reaches_others_outlives_its_author_and_is_cloned_by_stock_git(
             node.wait_for("peers_changed", lambda event: event["peers"])
             node.terminate()
         newest = trio.run(find, Home(author), 2)
+        (author / "results" / ".git" / "shallow").write_text(f"{newest}\n")  # as a peer of an older version could
         with NodeProcess("join", ticket, "--topic", topic, "--no-train", home=author) as node:
             until(lambda: head_of(second, peer) == newest, "the author's branch at the second node")
             node.terminate()

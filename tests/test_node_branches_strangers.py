@@ -9,6 +9,7 @@ import trio
 from branch_world import AT, TOPIC, Author, Reader
 from small_lab import ALICE, BOB, ME
 
+from node.branches.healing import heal_cuts
 from node.branches.serving import Serving
 from node.results.git import ResultsError
 
@@ -70,6 +71,45 @@ async def test_a_shallow_branch_is_cut_at_its_head_and_nothing_else_is(tmp_path:
 def _cuts(reader: Reader) -> set[str | None]:
     file = reader.folder / "results" / ".git" / "shallow"
     return set(file.read_text().split()) if file.exists() else set()
+
+
+async def test_a_history_that_an_older_version_let_be_cut_is_whole_again(tmp_path: Path, alice: Author) -> None:
+    me, bob = Author(tmp_path / "me" / "results", ME), Author(tmp_path / "bob", BOB)
+    await me.begin(4)
+    await bob.begin(3)
+    reader = Reader(tmp_path / "me", ME, alice, bob)
+    await reader.fetch(alice)
+    await reader.fetch(bob, shallow=True)
+    file = me.path / ".git" / "shallow"
+    own = file.read_text()
+    poison = [(await me.results.history())[1].hash, git(alice, "rev-parse", alice.owned.ref), "ab" * 20]
+    file.write_text(own + "".join(f"{commit}\n" for commit in poison))
+    assert len(await me.results.history()) == 2
+    assert await heal_cuts(me.git, reader.quotas.kept) == 3
+    assert file.read_text() == own
+    assert len(await me.results.history()) == 4
+    assert len(await me.results.history(alice.owned.branch)) == 2
+    await me.git.run("fsck", "--strict", "--full")
+    assert await heal_cuts(me.git, reader.quotas.kept) == 0
+
+
+async def test_a_cut_that_a_persons_own_shallow_fetch_made_stays(tmp_path: Path, alice: Author, reader: Reader) -> None:
+    await alice.find(3)
+    where = str(reader.folder / "results")
+    words = [
+        "-c",
+        "protocol.file.allow=always",
+        "fetch",
+        "-q",
+        "--depth=1",
+        alice.path.as_uri(),
+        f"{alice.owned.ref}:refs/heads/mine",
+    ]
+    subprocess.run(["git", "-C", where, *words], check=True, capture_output=True)
+    cuts = _cuts(reader)
+    assert len(cuts) == 1
+    assert await heal_cuts(reader.git, {}) == 0
+    assert _cuts(reader) == cuts
 
 
 async def test_only_objects_of_the_checked_branch_are_kept(alice: Author, reader: Reader) -> None:
