@@ -4,26 +4,17 @@ import os
 import subprocess
 from pathlib import Path
 
+import branch_world
 import pytest
 import trio
 from branch_world import AT, TOPIC, Author, Reader
-from small_lab import ALICE, BOB, ME
+from small_lab import BOB, ME
 
 from node.branches.healing import heal_cuts
 from node.branches.serving import Serving
 from node.results.git import ResultsError
 
-
-@pytest.fixture
-async def alice(tmp_path: Path) -> Author:
-    author = Author(tmp_path / "alice", ALICE)
-    await author.begin()
-    return author
-
-
-@pytest.fixture
-async def reader(tmp_path: Path, alice: Author) -> Reader:
-    return await Reader(tmp_path / "me", ME, alice).begin()
+alice, reader = branch_world.alice, branch_world.reader  # fixtures
 
 
 def git(author: Author, *arguments: str, content: bytes = b"") -> str:
