@@ -8,6 +8,7 @@ import pytest
 from branch_world import AT, TOPIC, Author, Reader, fast_commit, tip
 from small_lab import ALICE, BOB, BRIEF_ID, ME
 
+from node.branches import checking
 from node.branches.checking import check_path
 from node.branches.fetching import Fetcher
 from node.branches.words import BranchRefused, Owned, owned_by_ref
@@ -135,7 +136,8 @@ async def test_a_merge(alice: Author, reader: Reader) -> None:
     await alice.fast_import(fast_commit(alice, files, parent=first))
     await alice.find(3)
     await alice.tell()
-    assert await reader.refused(alice) == "not_a_result"
+    refused = (await reader.fetch(alice)).refused[0]
+    assert (refused.reason.value, "has a merge" in str(refused)) == ("not_a_result", True)
 
 
 async def test_a_commit_with_a_record_of_another_author(tmp_path: Path, alice: Author) -> None:
@@ -161,6 +163,34 @@ async def test_a_commit_that_names_another_record_than_it_holds(alice: Author, r
     await alice.find(3, files={"runs/0003-run/record.bin": alice.records[0].frame})
     await alice.sign(await tip(alice), 3)
     assert await reader.refused(alice) == "not_a_result"
+
+
+async def test_records_in_another_order_than_they_were_made(alice: Author, reader: Reader) -> None:
+    await alice.find(3, record=alice.seal(5))
+    await alice.find(4, record=alice.seal(4))
+    await alice.sign(await tip(alice), 4)
+    assert await reader.refused(alice) == "not_a_result"
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [("MAX_COMMITS", 1), ("MAX_CHANGES", 2), ("MAX_LISTING_BYTES", 100), ("MAX_NAMES_BYTES", 100), ("MAX_ENTRIES", 0)],
+)
+async def test_more_than_can_be_looked_at(
+    limit: str, value: int, alice: Author, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, limit, value)
+    assert await reader.refused(alice) == "too_large"
+
+
+async def test_objects_of_more_names_than_can_be_looked_at(
+    alice: Author, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await alice.results.commit({f"{number}.txt": b"%d" % number for number in range(100)}, "x", {}, AT)
+    await alice.find(3)
+    await alice.tell()
+    monkeypatch.setattr(checking, "MAX_NAMES_BYTES", 4000)  # more than three records have
+    assert await reader.refused(alice) == "too_large"
 
 
 async def test_separators_in_a_trailer_hide_nothing(alice: Author, reader: Reader) -> None:

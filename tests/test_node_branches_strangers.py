@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import branch_world
@@ -10,6 +11,7 @@ import trio
 from branch_world import AT, TOPIC, Author, Reader
 from small_lab import BOB, ME
 
+from gossip.bus import PeerUnreachable
 from node.branches.healing import heal_cuts
 from node.branches.serving import Serving
 from node.results.git import ResultsError
@@ -182,3 +184,53 @@ async def test_what_is_asked_may_come_in_any_portions(alice: Author) -> None:
             while piece := await stream.receive_some(65_536):
                 out += piece
     assert b"PACK" in out
+
+
+async def test_no_hook_runs_for_what_a_peer_gives_or_asks_for(tmp_path: Path, alice: Author, reader: Reader) -> None:
+    ran = tmp_path / "ran"
+    for where in (alice.path, reader.folder / "results"):
+        hooks = where / ".git" / "hooks"
+        hooks.mkdir(exist_ok=True)
+        for name in ("reference-transaction", "post-update", "pre-receive", "update", "post-checkout", "pre-auto-gc"):
+            (hooks / name).write_text(f"#!/bin/sh\necho {name} >> {ran}\n")
+            (hooks / name).chmod(0o755)
+    await alice.tell()
+    git(alice, "config", "uploadpack.packObjectsHook", f"touch {ran} &&")
+    assert (await reader.fetch(alice)).taken
+    assert not ran.exists()
+
+
+class _Chatting(trio.abc.ReceiveStream):
+    """Goes on for long after git has said everything."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream, self._left = stream, 200
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if piece := await self._stream.receive_some(max_bytes):
+            return piece
+        self._left -= 1
+        return bytes(100_000) if self._left > 0 else b""
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_who_goes_on_after_the_pack_gains_nothing(alice: Author, reader: Reader) -> None:
+    class Chatty(Serving):
+        async def open(self, names):  # type: ignore[no-untyped-def]
+            opened = await super().open(names)
+            assert opened is not None
+
+            @asynccontextmanager
+            async def chatting():  # type: ignore[no-untyped-def]
+                async with opened as stream:
+                    yield trio.StapledStream(stream, _Chatting(stream))
+
+            return chatting()
+
+    reader.sources[alice.peer] = Chatty(alice.path, TOPIC, alice.peer)
+    with pytest.raises(PeerUnreachable):
+        await reader.fetch(alice)
+    assert await reader.head(alice) is None
+    assert not (reader.folder / "quarantine").exists()

@@ -216,9 +216,11 @@ async def _records(git: QuietGit, owned: Owned, commits: list[_Commit]) -> list[
         kind, _, size = line.partition(" ")
         if kind != "blob" or int(size) > MAX_FRAME_BYTES:
             raise BranchRefused(Refusal.NOT_A_RESULT, f"{owned.branch} has a record.bin that is none")
-    out = await git.run("cat-file", "--batch", stdin=_lines(blobs), limit_bytes=MAX_NAMES_BYTES)
     try:
+        out = await git.run("cat-file", "--batch", stdin=_lines(blobs), limit_bytes=MAX_NAMES_BYTES)
         records = await trio.to_thread.run_sync(lambda: [open_frame(frame) for frame in _batch(out)])
+    except TooLong:
+        raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has too many new records") from None
     except Refused as refused:
         raise BranchRefused(Refusal.NOT_A_RESULT, f"{owned.branch} has a record that is none: {refused}") from None
     return list(zip(records, commits, strict=True))
@@ -258,8 +260,11 @@ def _batch(out: bytes) -> Iterator[bytes]:
 
 async def check_sizes(git: QuietGit, owned: Owned, new: str, old: str | None) -> None:
     """No single file that would fill a memory when it is read. Raises BranchRefused."""
-    names = await git.run("rev-list", "--objects", "--no-object-names", "--end-of-options", new,
-                          *((f"^{old}",) if old else ()), limit_bytes=MAX_NAMES_BYTES)  # fmt: skip
+    try:
+        names = await git.run("rev-list", "--objects", "--no-object-names", "--end-of-options", new,
+                              *((f"^{old}",) if old else ()), limit_bytes=MAX_NAMES_BYTES)  # fmt: skip
+    except TooLong:
+        raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has too many new objects") from None
     sizes = await git.run("cat-file", "--batch-check=%(objectsize)", "--buffer", stdin=names)
     if any(int(size) > MAX_FILE_BYTES for size in sizes.split() if size.isdigit()):
         raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has a file of more than {MAX_FILE_BYTES >> 20} MB")
