@@ -160,7 +160,8 @@ async def test_a_record_that_is_none(alice: Author, reader: Reader) -> None:
 
 
 async def test_a_commit_that_names_another_record_than_it_holds(alice: Author, reader: Reader) -> None:
-    await alice.find(3, files={"runs/0003-run/record.bin": alice.records[0].frame})
+    named, held = alice.seal(4), alice.seal(3)
+    await alice.find(3, record=named, files={"runs/0003-run/record.bin": held.frame})
     await alice.sign(await tip(alice), 3)
     assert await reader.refused(alice) == "not_a_result"
 
@@ -207,7 +208,9 @@ async def test_a_pack_over_the_quota_is_cut_and_leaves_nothing(tmp_path: Path, a
     await alice.find(3, files={"big.bin": os.urandom(3_000_000)})
     await alice.tell()
     reader = await Reader(tmp_path / "r", ME, alice, quota=4_000_000).begin()  # of which one gets a quarter
-    assert await reader.refused(alice) == "too_large"
+    refused = (await reader.fetch(alice)).refused[0]
+    assert (refused.reason.value, "larger than the 1 MB" in str(refused)) == ("too_large", True)
+    assert not (tmp_path / "r" / "quarantine").exists()
     packs = [path for path in (tmp_path / "r").rglob("*") if path.is_file() and path.stat().st_size > 100_000]
     assert packs == []
 
