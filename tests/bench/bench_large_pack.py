@@ -1,6 +1,6 @@
 """A peer that offers a pack of a gigabyte of real bytes, over libp2p: what it costs to refuse it.
 
-    python tests/bench/large_pack.py [--megabytes 1000] [--quota-mb 2048]
+    make bench-large-pack [ARGS="--megabytes 1000 --quota-mb 2048"]
 
 The giver runs in a process of its own. Said at the end: why it was refused, what came, the most that lay in quarantine,
 what is left of it, and the memory of this process and of its gits.
