@@ -22,7 +22,7 @@ from gossip.branches import (
 from gossip.budgets import Budgets, Rate
 from gossip.bus import BlobAbsent, PeerUnreachable, in_short
 from gossip.libp2p_messages import LENGTH_BYTES, framed, let_go, open_stream, read_exactly, read_message
-from gossip.pipe import Limits, Pipe, TooMuch, TooSlow
+from gossip.pipe import Limits, Pace, Pipe, TooMuch, TooSlow
 from gossip.places import Places
 from gossip.refusal import GossipError
 from gossip.traffic import Kind, Traffic
@@ -33,9 +33,12 @@ ASKER_RATE = Rate(per_second=0.5, burst=60)  # a look and a fetch for each findi
 REQUEST_SECONDS = 20.0  # for the request, and for the answer's first byte
 MAX_SERVING_SECONDS = 1800.0
 _SETTLE_SECONDS = 0.05
-# What a peer says to upload-pack is what it wants and has: 50 bytes a commit. It is given 16 MB/s: a sixth of a core.
+# All peers together are given 16 MB/s in the long run, a sixth of a core; a night's branches as fast as the line is.
+BYTES_PER_SECOND = 16e6
+CREDIT_BYTES = 256 << 20
+# What a peer says to upload-pack is what it wants and has: 50 bytes a commit.
 # It may be silent while it waits for the pack; upload-pack itself does not wait long for a word.
-SERVING = Limits(bytes_in=16 << 20, bytes_per_second_out=16e6, silence_seconds=MAX_SERVING_SECONDS)
+SERVING = Limits(bytes_in=16 << 20, silence_seconds=MAX_SERVING_SECONDS)
 
 
 class _Wire:
@@ -81,6 +84,7 @@ class GitStreams:
         self._host, self._source, self._counts, self._traffic, self._admits = host, source, counts, traffic, admits
         self._places = Places(MAX_SERVED, MAX_SERVED_TO_ONE, crowd=4 * MAX_SERVED)
         self._askers = Budgets(ASKER_RATE)
+        self._pace = Pace(BYTES_PER_SECOND, CREDIT_BYTES)
 
     # --- giving ---
 
@@ -112,7 +116,7 @@ class GitStreams:
         else:
             async with opened as local:
                 await stream.write(bytes([BranchStatus.HERE]))
-                await Pipe(_Wire(stream), local, SERVING, self._counter(peer), outlives=True).run()
+                await Pipe(_Wire(stream), local, SERVING, self._counter(peer), outlives=True, pace_out=self._pace).run()
             self._counts["git_served"] += 1
             return
         await stream.close()

@@ -29,6 +29,8 @@ RESET_SECONDS = 2.0
 _GRANT_BYTES = 512 * 1024  # room is given back in such portions
 _READ_BYTES = 1 << 20
 _HAND_OVER_BYTES = 512 * 1024
+_TALK_BYTES = 4096  # git says more at one time only in a pack
+_GATHER_SECONDS = 0.005
 _FRAMES_AT_ONCE = 256  # then others have their turn
 SLOW_SECONDS = 60.0  # before a peer counts as slow
 _HURRY_SECONDS = 0.2  # of sending ahead of the pace: fewer, larger pauses
@@ -74,28 +76,27 @@ class Wire(Protocol):
 class Limits:
     bytes_in: int  # more end it
     bytes_per_second_in: float = float("inf")
-    bytes_per_second_out: float = float("inf")
     silence_seconds: float = 120.0  # without any frame of the peer's, before its end
     least_bytes_per_second: float = 0  # that come, in the mean
 
 
 class Pace:
-    """So many bytes a second, in the long run."""
+    """So many bytes a second in the long run, of all who share it. `credit_bytes`: so far ahead of it after a rest."""
 
-    def __init__(self, bytes_per_second: float) -> None:
-        self._rate = bytes_per_second
-        self._free_at = trio.current_time()
+    def __init__(self, bytes_per_second: float, credit_bytes: int = 0) -> None:
+        self._rate, self._credit_seconds = bytes_per_second, credit_bytes / bytes_per_second
+        self._free_at = -float("inf")
 
     async def spend(self, size_bytes: int) -> None:
         now = trio.current_time()
-        self._free_at = max(self._free_at, now) + size_bytes / self._rate
+        self._free_at = max(self._free_at, now - self._credit_seconds) + size_bytes / self._rate
         if self._free_at - now > _HURRY_SECONDS:
             await trio.sleep_until(self._free_at)
 
 
 class Pipe:
     """`outlives`: the peer may go on sending when the local side has stopped reading; what comes then is thrown away,
-    up to the limit."""
+    up to the limit. `pace_out`: of what is sent, by others too."""
 
     def __init__(
         self,
@@ -105,7 +106,9 @@ class Pipe:
         count: Callable[[int, int], None] = lambda _in, _out: None,
         *,
         outlives: bool = False,
+        pace_out: Pace | None = None,
     ) -> None:
+        self._pace_out = pace_out
         self._wire, self._local, self._limits, self._count, self._outlives = wire, local, limits, count, outlives
         self._writing = trio.Lock()
         self._room, self._more_room = ROOM_BYTES, trio.Event()
@@ -146,20 +149,35 @@ class Pipe:
     # --- out ---
 
     async def _send(self) -> None:
-        pace = Pace(self._limits.bytes_per_second_out)
         while True:
             await self._wait_for_room()
-            try:
-                piece = await self._local.receive_some(min(PIECE_BYTES, self._room))
-            except trio.BrokenResourceError:
-                piece = b""
+            piece = await self._gather(min(PIECE_BYTES, self._room))
             if not piece:
                 await self._write(Frame.END)
                 return
             self._room -= len(piece)
-            await self._write(Frame.BYTES, bytes(piece))
+            await self._write(Frame.BYTES, piece)
             self._count(0, len(piece))
-            await pace.spend(len(piece))
+            if self._pace_out is not None:
+                await self._pace_out.spend(len(piece))
+
+    async def _gather(self, most: int) -> bytes:
+        """Talk goes out at once; of a pack, more is waited for: small pieces halve the speed."""
+        piece = await self._listen(most)
+        if len(piece) < _TALK_BYTES:
+            return piece
+        gathered = bytearray(piece)
+        with trio.move_on_after(_GATHER_SECONDS):
+            while piece and len(gathered) < most:
+                piece = await self._listen(most - len(gathered))
+                gathered += piece
+        return bytes(gathered)
+
+    async def _listen(self, most: int) -> bytes:
+        try:
+            return bytes(await self._local.receive_some(most))
+        except trio.BrokenResourceError:
+            return b""
 
     async def _wait_for_room(self) -> None:
         with trio.move_on_after(ROOM_SECONDS):

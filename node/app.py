@@ -227,6 +227,7 @@ class Node:
                 if page is not None:
                     nursery.start_soon(page.run)
                 await self._results.prepare()
+                await self._branches.heal()
                 recovered = await recover(self._notebook, self._results, self._events)
                 self._events.emit(self._introduction(page))
                 if metrics:

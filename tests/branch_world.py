@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import trio
 from samples import make_finding
-from small_lab import ALICE, BRIEF, BRIEF_ID
+from small_lab import ALICE, BRIEF, BRIEF_ID, ME
 
 from gossip.branches import SignedHead, seal_head
 from gossip.bus import BlobAbsent, innermost
@@ -154,3 +155,33 @@ class Reader:
 
     async def head(self, author: Author) -> str | None:
         return (await self.results.branches()).get(author.owned.branch)
+
+
+@pytest.fixture
+async def alice(tmp_path: Path) -> Author:
+    author = Author(tmp_path / "alice", ALICE)
+    await author.begin()
+    return author
+
+
+@pytest.fixture
+async def reader(tmp_path: Path, alice: Author) -> Reader:
+    return await Reader(tmp_path / "me", ME, alice).begin()
+
+
+async def tip(author: Author) -> str:
+    head = await author.results.head()
+    assert head is not None
+    return head
+
+
+def fast_commit(author: Author, files: str, *, message: str = "x", parent: str = "") -> bytes:
+    """A commit as git fast-import reads it; `files` are its lines."""
+    start = f"commit {author.owned.ref}\ncommitter a <a@b> {int(AT)} +0000\ndata {len(message)}\n{message}\n"
+    return f"{start}{f'from {parent}' if parent else ''}\n{files}\ndone\n".encode()
+
+
+def children() -> set[int]:
+    """Processes that this one started and that are still there."""
+    tasks = Path("/proc/self/task").iterdir()
+    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}

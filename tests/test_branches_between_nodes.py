@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
-from node_process import NodeProcess, facts, swarm, until, write_topic
+from node_process import NodeProcess, until, write_topic
 from samples import PLENTY, make_finding
 
 from gossip.identity import load_or_create
+from node.branches import remote_helper
+from node.cli.commands import run_command_line
 from node.events import Events
 from node.home import Home
 from node.journal import Journal
@@ -24,6 +27,7 @@ from swarm.words import BriefId
 pytestmark = pytest.mark.end_to_end
 
 ROOT = Path(__file__).resolve().parents[1]
+NOBODY = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 HELPER = "#!/bin/sh\nexec '{python}' -c 'from node.branches.remote_helper import main; main()' \"$@\"\n"
 
 
@@ -69,7 +73,28 @@ async def find(home: Home, count: int) -> str:
     return commit
 
 
-def test_a_branch_reaches_others_outlives_its_author_and_is_cloned_by_stock_git(tmp_path, stock_git):
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """One command of `swarm`, in this process: starting another takes longer than what most of them do."""
+
+    def run(*arguments: str, home: Path) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["swarm", *arguments, "--home", str(home)])
+        capsys.readouterr()
+        try:
+            run_command_line()
+        except SystemExit as end:
+            return end.code or 0, *capsys.readouterr()  # type: ignore[return-value]
+        return 0, *capsys.readouterr()
+
+    return run
+
+
+def test_a_branch_reaches_others_outlives_its_author_and_is_cloned_by_stock_git(tmp_path, stock_git, command):
+    def told(*arguments: str, home: Path) -> dict[str, Any]:
+        status, out, error = command(*arguments, "--json", home=home)
+        assert status == 0, error
+        return json.loads(out)
+
     topic = str(write_topic(tmp_path / "topic"))
     author, second, third = tmp_path / "author", tmp_path / "second", tmp_path / "third"
     with NodeProcess("launch", "--topic", topic, "--no-train", home=second) as keeper:
@@ -79,25 +104,26 @@ def test_a_branch_reaches_others_outlives_its_author_and_is_cloned_by_stock_git(
             node.wait_for("peers_changed", lambda event: event["peers"])
             node.terminate()
         newest = trio.run(find, Home(author), 2)
+        (author / "results" / ".git" / "shallow").write_text(f"{newest}\n")  # as a peer of an older version could
         with NodeProcess("join", ticket, "--topic", topic, "--no-train", home=author) as node:
             until(lambda: head_of(second, peer) == newest, "the author's branch at the second node")
             node.terminate()
-        shown = {one["peer"]: one for one in facts("branches", second)["branches"]}[peer]
+        shown = {one["peer"]: one for one in told("branches", home=second)["branches"]}[peer]
         assert (shown["head"], shown["behind"]) == (newest, 0)
         assert shown["fetched"]["bytes"] > 1000
 
         # The author is gone. A third node gets its branch from the second, by hand.
         with NodeProcess("join", ticket, "--topic", topic, "--no-train", "--branches", "off", home=third) as other:
             other.wait_for("peers_changed", lambda event: event["peers"])
-            until(lambda: facts("log", third, "--all")["findings"], "its records")
+            other.wait_for("finding_received", lambda event: event["peer"] == peer)
             assert head_of(third, peer) is None
-            fetched = facts("fetch", third, peer)
+            fetched = told("fetch", peer, home=third)
             assert (fetched["head"], fetched["commits"], fetched["fetched"]) == (newest, 2, True)
-            assert not facts("fetch", third, peer)["fetched"]
+            assert not told("fetch", peer, home=third)["fetched"]
             assert head_of(third, peer) == newest
-            nobody = swarm("fetch", "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN", "--home", str(third))
-            assert nobody.returncode == 1
-            assert "was not found" in nobody.stderr
+            status, _, error = command("fetch", NOBODY, home=third)
+            assert status == 1
+            assert "was not found" in error
 
             # Stock git, through the running node, and by ticket without one.
             clone = tmp_path / "clone"
@@ -115,24 +141,33 @@ def test_a_branch_reaches_others_outlives_its_author_and_is_cloned_by_stock_git(
         assert "can only be read" in pushed.stderr
 
         # Without a running node here: what a ticket named is not written down, so it takes the ticket again.
-        done = swarm("fetch", peer, "--home", str(third))
-        assert (done.returncode, "give a ticket" in done.stderr) == (1, True)
-        done = swarm("fetch", peer, "--home", str(third), "--from", ticket, "--json")
-        assert (done.returncode, json.loads(done.stdout)["fetched"]) == (0, False), done.stderr
+        status, _, error = command("fetch", peer, home=third)
+        assert (status, "give a ticket" in error) == (1, True)
+        assert not told("fetch", peer, "--from", ticket, home=third)["fetched"]
 
 
-@pytest.mark.parametrize("url", ["swarm://", "swarm://nobody/tiny", "swarm://swarm1aaaa", "swarm://a/b/c"])
-def test_addresses_that_are_none_are_said_in_one_sentence(url, tmp_path, stock_git):
-    done = stock_git("clone", url, str(tmp_path / "clone"), home=tmp_path / "home")
+def test_git_says_in_one_sentence_why_it_cannot_clone(tmp_path, stock_git):
+    done = stock_git("clone", f"swarm://{NOBODY}/tiny", str(tmp_path / "clone"), home=tmp_path / "home")
     assert done.returncode == 128
     sentences = [line for line in done.stderr.splitlines() if line.startswith("swarm: ")]
     assert len(sentences) == 1
+    assert "no node has run in" in sentences[0]
     assert "Traceback" not in done.stderr
 
 
-def test_a_home_that_knows_nobody_says_so(tmp_path, stock_git):
-    peer = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
-    done = stock_git("clone", f"swarm://{peer}/tiny", str(tmp_path / "clone"), home=tmp_path / "home")
-    assert "no node has run in" in done.stderr
-    assert swarm("fetch", peer, "--home", str(tmp_path / "home")).returncode == 2
-    assert swarm("fetch", "nobody", "--home", str(tmp_path / "home")).returncode == 2
+@pytest.mark.parametrize("url", ["swarm://", "swarm://nobody/tiny", "swarm://swarm1aaaa", "swarm://a/b/c"])
+def test_addresses_that_are_none(url, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["git-remote-swarm", "origin", url])
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(remote_helper, "_line", lambda: "connect git-upload-pack\n")
+    with pytest.raises(SystemExit) as end:
+        remote_helper.main()
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("swarm: ")
+    assert said.count("\n") == 1
+
+
+def test_a_home_that_knows_nobody_says_so(tmp_path, command):
+    assert command("fetch", NOBODY, home=tmp_path / "home")[0] == 2
+    assert command("fetch", "nobody", home=tmp_path / "home")[0] == 2

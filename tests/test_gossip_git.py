@@ -13,7 +13,7 @@ from gossip.branches import BranchSource, decode_request, encode_request, open_h
 from gossip.bus import BlobAbsent, Bus, PeerUnreachable
 from gossip.libp2p_bus import Libp2pBus
 from gossip.memory_bus import MemoryNetwork, memory_wires
-from gossip.pipe import PIECE_BYTES, ROOM_BYTES, Frame, Limits, LocalEnd, Pipe, TooMuch, TooSlow
+from gossip.pipe import PIECE_BYTES, ROOM_BYTES, Frame, Limits, LocalEnd, Pace, Pipe, TooMuch, TooSlow
 from gossip.refusal import Answer, Refused
 from gossip.traffic import Kind
 from tests.simworld.gossip_world import TOPIC, identity, until
@@ -325,6 +325,25 @@ async def test_a_stalled_peer_does_not_keep_its_place(autojump_clock) -> None:
     wire = libp2p_git._Wire(Stalled())  # type: ignore[arg-type]
     with trio.fail_after(1000), pytest.raises(PeerUnreachable, match="took nothing"):
         await Pipe(wire, local, PLENTY, outlives=True).run()
+
+
+async def test_a_pace_with_credit_is_ahead_at_first_and_even_for_all_who_share_it_later(autojump_clock) -> None:
+    pace, began = Pace(1000, credit_bytes=50_000), trio.current_time()
+
+    async def give(pieces: int) -> None:
+        for _ in range(pieces):
+            await pace.spend(500)
+
+    await give(100)
+    assert trio.current_time() == began
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(give, 50)
+        nursery.start_soon(give, 50)
+    assert 49 <= trio.current_time() - began <= 51
+    await trio.sleep(1000)  # saves no more than the credit
+    rested = trio.current_time()
+    await give(110)
+    assert 4.5 <= trio.current_time() - rested <= 5.5
 
 
 async def test_the_pace_is_kept(autojump_clock) -> None:

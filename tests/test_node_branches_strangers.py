@@ -2,27 +2,21 @@
 
 import os
 import subprocess
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import branch_world
 import pytest
 import trio
 from branch_world import AT, TOPIC, Author, Reader
-from small_lab import ALICE, BOB, ME
+from small_lab import BOB, ME
 
+from gossip.bus import PeerUnreachable
+from node.branches.healing import heal_cuts
 from node.branches.serving import Serving
 from node.results.git import ResultsError
 
-
-@pytest.fixture
-async def alice(tmp_path: Path) -> Author:
-    author = Author(tmp_path / "alice", ALICE)
-    await author.begin()
-    return author
-
-
-@pytest.fixture
-async def reader(tmp_path: Path, alice: Author) -> Reader:
-    return await Reader(tmp_path / "me", ME, alice).begin()
+alice, reader = branch_world.alice, branch_world.reader  # fixtures
 
 
 def git(author: Author, *arguments: str, content: bytes = b"") -> str:
@@ -70,6 +64,45 @@ async def test_a_shallow_branch_is_cut_at_its_head_and_nothing_else_is(tmp_path:
 def _cuts(reader: Reader) -> set[str | None]:
     file = reader.folder / "results" / ".git" / "shallow"
     return set(file.read_text().split()) if file.exists() else set()
+
+
+async def test_a_history_that_an_older_version_let_be_cut_is_whole_again(tmp_path: Path, alice: Author) -> None:
+    me, bob = Author(tmp_path / "me" / "results", ME), Author(tmp_path / "bob", BOB)
+    await me.begin(4)
+    await bob.begin(3)
+    reader = Reader(tmp_path / "me", ME, alice, bob)
+    await reader.fetch(alice)
+    await reader.fetch(bob, shallow=True)
+    file = me.path / ".git" / "shallow"
+    own = file.read_text()
+    poison = [(await me.results.history())[1].hash, git(alice, "rev-parse", alice.owned.ref), "ab" * 20]
+    file.write_text(own + "".join(f"{commit}\n" for commit in poison))
+    assert len(await me.results.history()) == 2
+    assert await heal_cuts(me.git, reader.quotas.kept) == 3
+    assert file.read_text() == own
+    assert len(await me.results.history()) == 4
+    assert len(await me.results.history(alice.owned.branch)) == 2
+    await me.git.run("fsck", "--strict", "--full")
+    assert await heal_cuts(me.git, reader.quotas.kept) == 0
+
+
+async def test_a_cut_that_a_persons_own_shallow_fetch_made_stays(tmp_path: Path, alice: Author, reader: Reader) -> None:
+    await alice.find(3)
+    where = str(reader.folder / "results")
+    words = [
+        "-c",
+        "protocol.file.allow=always",
+        "fetch",
+        "-q",
+        "--depth=1",
+        alice.path.as_uri(),
+        f"{alice.owned.ref}:refs/heads/mine",
+    ]
+    subprocess.run(["git", "-C", where, *words], check=True, capture_output=True)
+    cuts = _cuts(reader)
+    assert len(cuts) == 1
+    assert await heal_cuts(reader.git, {}) == 0
+    assert _cuts(reader) == cuts
 
 
 async def test_only_objects_of_the_checked_branch_are_kept(alice: Author, reader: Reader) -> None:
@@ -151,3 +184,53 @@ async def test_what_is_asked_may_come_in_any_portions(alice: Author) -> None:
             while piece := await stream.receive_some(65_536):
                 out += piece
     assert b"PACK" in out
+
+
+async def test_no_hook_runs_for_what_a_peer_gives_or_asks_for(tmp_path: Path, alice: Author, reader: Reader) -> None:
+    ran = tmp_path / "ran"
+    for where in (alice.path, reader.folder / "results"):
+        hooks = where / ".git" / "hooks"
+        hooks.mkdir(exist_ok=True)
+        for name in ("reference-transaction", "post-update", "pre-receive", "update", "post-checkout", "pre-auto-gc"):
+            (hooks / name).write_text(f"#!/bin/sh\necho {name} >> {ran}\n")
+            (hooks / name).chmod(0o755)
+    await alice.tell()
+    git(alice, "config", "uploadpack.packObjectsHook", f"touch {ran} &&")
+    assert (await reader.fetch(alice)).taken
+    assert not ran.exists()
+
+
+class _Chatting(trio.abc.ReceiveStream):
+    """Goes on for long after git has said everything."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream, self._left = stream, 200
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if piece := await self._stream.receive_some(max_bytes):
+            return piece
+        self._left -= 1
+        return bytes(100_000) if self._left > 0 else b""
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_who_goes_on_after_the_pack_gains_nothing(alice: Author, reader: Reader) -> None:
+    class Chatty(Serving):
+        async def open(self, names):  # type: ignore[no-untyped-def]
+            opened = await super().open(names)
+            assert opened is not None
+
+            @asynccontextmanager
+            async def chatting():  # type: ignore[no-untyped-def]
+                async with opened as stream:
+                    yield trio.StapledStream(stream, _Chatting(stream))
+
+            return chatting()
+
+    reader.sources[alice.peer] = Chatty(alice.path, TOPIC, alice.peer)
+    with pytest.raises(PeerUnreachable):
+        await reader.fetch(alice)
+    assert await reader.head(alice) is None
+    assert not (reader.folder / "quarantine").exists()

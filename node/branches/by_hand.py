@@ -122,7 +122,8 @@ async def _dial(bus: Bus, goal: Goal) -> None:
                 await trio.sleep(0.05)
             nursery.cancel_scope.cancel()
     if not bus.connected():
-        raise CannotReach(f"no peer answers: {failed[0] if failed else 'within the time'}; is a node running there?")
+        why = failed[0].partition(": SwarmException")[0] if failed else "within the time"  # the library says no more
+        raise CannotReach(f"no peer answers: {why}; is a node running there?")
 
 
 async def fetch_of(author: str, fetcher: Fetcher, connected: Sequence[str]) -> Json:

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import trio
 
@@ -22,7 +23,7 @@ from node.text import clean
 
 MAX_COMMITS = 100_000
 MAX_CHANGES = 2_000_000  # files touched by all new commits; ours touch fifteen each
-COMMITS_AT_ONCE = 100  # that are listed and looked at: what a listing becomes in memory is ten times its size
+COMMITS_AT_ONCE = 400  # that are listed and looked at: what a listing becomes in memory is ten times its size
 MAX_LISTING_BYTES = 16 << 20  # of those; 150 bytes a changed file. Of a shallow branch: seven thousand runs
 MAX_NAMES_BYTES = 96 << 20  # of new objects, 41 bytes each; of new records together
 MAX_FILE_BYTES = 16 << 20  # a log is 200 kB; a person's file may be larger
@@ -165,26 +166,29 @@ def _check_commit(owned: Owned, commit: _Commit, *, shallow: bool) -> None:
 
 def check_path(owned: Owned, path: str) -> None:
     """Raises BranchRefused for a name that could leave its folder or mean something to a system."""
-    for name in path.split("/"):
-        folded = _folded(name).rstrip(". ")
-        tricky = (
-            name in ("", ".", "..")
-            or name != name.strip()
-            or name.endswith(".")
-            or len(name.encode(errors="replace")) > MAX_NAME_BYTES
-            or not name.isprintable()
-            or any(character in '\\:*?"<>|' for character in name)
-            or folded.startswith((".git", "git~"))
-            or unicodedata.normalize("NFC", name) != name
-        )
-        if tricky:
-            raise BranchRefused(
-                Refusal.FORBIDDEN, f"{clean(path, 120)!r} in {owned.branch} is a name that plays tricks"
-            )
+    if any(_is_tricky(name) for name in path.split("/")):
+        raise BranchRefused(Refusal.FORBIDDEN, f"{clean(path, 120)!r} in {owned.branch} is a name that plays tricks")
+
+
+@lru_cache(maxsize=4096)  # most names are those of every run
+def _is_tricky(name: str) -> bool:
+    folded = _folded(name).rstrip(". ")
+    return (
+        name in ("", ".", "..")
+        or name != name.strip()
+        or name.endswith(".")
+        or len(name.encode(errors="replace")) > MAX_NAME_BYTES
+        or not name.isprintable()
+        or any(character in '\\:*?"<>|' for character in name)
+        or folded.startswith((".git", "git~"))
+        or unicodedata.normalize("NFC", name) != name
+    )
 
 
 def _folded(path: str) -> str:
     """As systems that tell no case see it; characters that show nothing left out."""
+    if path.isascii():
+        return path.lower()
     shown = "".join(c for c in unicodedata.normalize("NFKC", path) if unicodedata.category(c) not in ("Cf", "Mn"))
     return shown.casefold()
 
@@ -212,9 +216,11 @@ async def _records(git: QuietGit, owned: Owned, commits: list[_Commit]) -> list[
         kind, _, size = line.partition(" ")
         if kind != "blob" or int(size) > MAX_FRAME_BYTES:
             raise BranchRefused(Refusal.NOT_A_RESULT, f"{owned.branch} has a record.bin that is none")
-    out = await git.run("cat-file", "--batch", stdin=_lines(blobs), limit_bytes=MAX_NAMES_BYTES)
     try:
+        out = await git.run("cat-file", "--batch", stdin=_lines(blobs), limit_bytes=MAX_NAMES_BYTES)
         records = await trio.to_thread.run_sync(lambda: [open_frame(frame) for frame in _batch(out)])
+    except TooLong:
+        raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has too many new records") from None
     except Refused as refused:
         raise BranchRefused(Refusal.NOT_A_RESULT, f"{owned.branch} has a record that is none: {refused}") from None
     return list(zip(records, commits, strict=True))
@@ -254,8 +260,11 @@ def _batch(out: bytes) -> Iterator[bytes]:
 
 async def check_sizes(git: QuietGit, owned: Owned, new: str, old: str | None) -> None:
     """No single file that would fill a memory when it is read. Raises BranchRefused."""
-    names = await git.run("rev-list", "--objects", "--no-object-names", "--end-of-options", new,
-                          *((f"^{old}",) if old else ()), limit_bytes=MAX_NAMES_BYTES)  # fmt: skip
+    try:
+        names = await git.run("rev-list", "--objects", "--no-object-names", "--end-of-options", new,
+                              *((f"^{old}",) if old else ()), limit_bytes=MAX_NAMES_BYTES)  # fmt: skip
+    except TooLong:
+        raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has too many new objects") from None
     sizes = await git.run("cat-file", "--batch-check=%(objectsize)", "--buffer", stdin=names)
     if any(int(size) > MAX_FILE_BYTES for size in sizes.split() if size.isdigit()):
         raise BranchRefused(Refusal.TOO_LARGE, f"{owned.branch} has a file of more than {MAX_FILE_BYTES >> 20} MB")

@@ -31,12 +31,12 @@ class Quotas:
         self._file, self._total = file, total_bytes
         self.kept = read_kept(file)
 
-    def left(self, branch: str) -> int:
-        """Bytes that may still come for a branch."""
+    def left(self, branch: str, held_bytes: int = 0) -> int:
+        """Bytes that may still come for a branch, while so many of others are there that were not added yet."""
         used = sum(one.bytes for one in self.kept.values())
         peer = branch.rpartition("/")[0]
         of_one = sum(one.bytes for name, one in self.kept.items() if name.rpartition("/")[0] == peer)
-        return max(0, min(self._total - used, self._total // SHARE_OF_ONE - of_one))
+        return max(0, min(self._total - used - held_bytes, self._total // SHARE_OF_ONE - of_one))
 
     def add(self, branch: str, size_bytes: int, source: str, at: str, *, shallow: bool) -> None:
         before = self.kept.get(branch)

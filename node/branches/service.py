@@ -16,6 +16,8 @@ from node.branches.by_hand import fetch_of
 from node.branches.door import Door
 from node.branches.fetching import Fetcher
 from node.branches.following import Following, Mode
+from node.branches.healing import heal_cuts
+from node.branches.quiet_git import QuietGit
 from node.branches.quotas import FILE_NAME, Quotas
 from node.branches.serving import Serving
 from node.events import Events
@@ -46,9 +48,16 @@ class Branches:
     ) -> None:
         brief, topic, me = notebook.journal.brief, notebook.brief.name, identity.peer_id
         self._quarantine, self._events = home.path / QUARANTINE, events
-        quotas = Quotas(home.path / FILE_NAME, quota_bytes)
+        self._results, self._quotas = home.results, Quotas(home.path / FILE_NAME, quota_bytes)
         self.fetcher = Fetcher(
-            home.results, self._quarantine, me, brief, topic, network.service.join, quotas, network.wants_branch_of
+            home.results,
+            self._quarantine,
+            me,
+            brief,
+            topic,
+            network.service.join,
+            self._quotas,
+            network.wants_branch_of,
         )
         self._announcer = Announcer(results, identity, brief, topic, events)
         self._network, self._serving = network, serving
@@ -67,6 +76,13 @@ class Branches:
             home, topic, serving, lambda: network.peers, network.service.join,
             lambda author: fetch_of(author, self.fetcher, network.peers),
         )  # fmt: skip
+
+    async def heal(self) -> None:
+        """Before anything reads a branch. Raises ResultsError."""
+        if cuts := await heal_cuts(QuietGit(self._results), self._quotas.kept):
+            self._events.notice(
+                f"a peer had cut histories in {self._results} short, through an older version: {cuts} cuts taken out"
+            )
 
     async def run(self) -> None:
         await trio.to_thread.run_sync(lambda: shutil.rmtree(self._quarantine, ignore_errors=True))

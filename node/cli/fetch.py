@@ -10,6 +10,8 @@ from gossip.ticket import Ticket
 from node.branches.by_hand import Goal, Json, fetch_of, goal_of_peer, goal_of_ticket, topic_of_home, visiting
 from node.branches.door import through_the_door
 from node.branches.fetching import Fetcher
+from node.branches.healing import heal_cuts
+from node.branches.quiet_git import QuietGit
 from node.branches.quotas import FILE_NAME, Quotas
 from node.branches.service import QUARANTINE
 from node.cli.launch import TicketType
@@ -64,9 +66,10 @@ async def _fetch(home: Home, peer: str, topic: str | None, ticket: Ticket | None
 
 async def _visit(home: Home, goal: Goal) -> Json:
     me = load_or_create(home.key).peer_id
+    quotas = Quotas(home.path / FILE_NAME)
     await open_results(home.results, me, goal.topic).prepare()
+    await heal_cuts(QuietGit(home.results), quotas.kept)
     async with visiting(home, goal, as_home=True) as bus:
-        quotas = Quotas(home.path / FILE_NAME)
         quarantine = home.path / QUARANTINE
         fetcher = Fetcher(home.results, quarantine, me, goal.brief, goal.topic, bus.join, quotas)
         return await fetch_of(goal.peer, fetcher, bus.connected())

@@ -170,7 +170,7 @@ def speeds(folder: Path, branches: int, runs: int) -> dict[str, float]:
 
 
 def everywhere(folder: Path, nodes: int) -> dict[str, float]:
-    """Seconds until a commit is at every other node; its author is stopped as soon as it is at the first."""
+    """Seconds from the start of its author's process until a commit is at every other node; then all are stopped."""
     from node_process import NodeProcess, facts, write_topic
     from test_branches_between_nodes import find, head_of
 
@@ -191,9 +191,8 @@ def everywhere(folder: Path, nodes: int) -> dict[str, float]:
             for other in others:
                 other.wait_for("peers_changed", lambda event: event["peers"])
             homes = [folder / str(n) for n in range(nodes - 1)]
+            began = time.monotonic()
             with NodeProcess("join", ticket, *common, home=author) as node:
-                node.wait_for("peers_changed", lambda event: len(event["peers"]) >= nodes - 1)
-                began = time.monotonic()
                 while not all(head_of(home, peer) == newest for home in homes):
                     time.sleep(0.05)
                     assert time.monotonic() - began < 120, [head_of(home, peer) for home in homes]
@@ -204,6 +203,8 @@ def everywhere(folder: Path, nodes: int) -> dict[str, float]:
         finally:
             for other in others:
                 other.__exit__()
+    for home in homes:  # with every node gone: all of it is in each
+        subprocess.run(["git", "-C", str(home / "results"), "rev-list", "--objects", "--quiet", newest], check=True)
     return {"nodes": nodes, "everywhere_seconds": took}
 
 
