@@ -31,14 +31,14 @@ class ArmsType(click.ParamType[tuple[str, ...]]):
 @click.option(
     "--proposer",
     type=click.Choice(["light", "portfolio"]),
-    default="light",
+    default="portfolio",
     show_default=True,
-    help="Who has the ideas: a quick stand-in, or the classic proposer of a real node, which computes for long.",
+    help="Who has the ideas: the classic proposer of a real node, or a quick stand-in.",
 )
 @click.option(
     "--landscape",
     type=click.Choice(["recorded", "made-up"]),
-    default="made-up",
+    default="recorded",
     show_default=True,
     help="What trials come to: learned from real ones, or invented.",
 )

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Runs, each of another seed.")
 @click.option("--first-seed", type=int, default=1, show_default=True, help="Seed of the first run.")
 @click.option(
+    "--scale",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="This share of the nodes and of the hours.",
+)
+@click.option(
     "--baseline", type=click.Path(path_type=Path, file_okay=False), help="Say what got worse since results stored here."
 )
 @click.option("--save", type=click.Path(path_type=Path, file_okay=False), help="Store the results in this folder.")
@@ -37,6 +44,7 @@ def simulate(
     scenario: str,
     seeds: int,
     first_seed: int,
+    scale: float,
     baseline: Path | None,
     save: Path | None,
     picture: Path | None,
@@ -49,11 +57,12 @@ def simulate(
     from node.simulation import stored
     from node.simulation.figures import look, together
     from node.simulation.scenario import read_scenario
+    from node.simulation.smaller import smaller
     from node.simulation.world import Run
     from node.simulation.world import simulate as run_one
 
     path = located(scenario)
-    chosen = read_scenario(path)
+    chosen = smaller(read_scenario(path), scale)
     before = stored.load(baseline, chosen.name) if baseline is not None else None
     results: list[Result] = []
 

@@ -176,7 +176,7 @@ class Scenario(Part):
     # light: adopts news that beats its best, else a step from its best, and looks at nothing more. portfolio: the
     # classic proposer of a real node, which takes a tenth to a whole second of computing for each idea.
     proposer: Literal["light", "portfolio"] = "light"
-    landscape: LandscapeName = "made-up"
+    landscape: LandscapeName = "recorded"
     network: NetworkConditions = NetworkConditions()
     machines: tuple[Machines, ...] = ()
     faults: tuple[Fault, ...] = ()

@@ -39,8 +39,8 @@ class Problem:
 
     nodes: int
     trials: int  # of each node
-    proposer: Literal["light", "portfolio"] = "light"
-    ground: LandscapeName = "made-up"
+    proposer: Literal["light", "portfolio"] = "portfolio"
+    ground: LandscapeName = "recorded"
 
     @property
     def total(self) -> int:
