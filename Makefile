@@ -9,7 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse bench-sharing bench-scale bench-sim fuzz format setup setup-dev clean
+.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse bench-sharing bench-scaling bench-scale bench-sim fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,7 +27,7 @@ help:
 	@echo "make bench-duplicates    how often eight nodes run the same thing, with claims and without"
 	@echo "make bench-git           branches between peers, beside git's own daemon; bench-large-pack: a gigabyte, refused"
 	@echo "make bench-browse        the page to browse, on 10,000 findings"
-	@echo "make bench-sharing       does sharing help, at equal compute; bench-scale: what thousands of nodes would cost"
+	@echo "make bench-sharing       does sharing help, at equal compute; bench-scaling: 1 to 64 nodes; bench-scale: what thousands of nodes would cost"
 	@echo "make bench-sim           every scenario of configs/sim in virtual time; minutes to an hour"
 	@echo "make fuzz                a million hostile byte strings"
 	@echo "make setup               only set up .venv; then use .venv/bin/swarm"
@@ -58,7 +58,7 @@ bench-proposers: setup
 bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
-bench-sharing bench-scale: bench-%: setup-dev
+bench-sharing bench-scaling bench-scale: bench-%: setup-dev
 	$(BIN)/swarm bench $* $(ARGS)
 
 bench-sim: setup-dev

@@ -6,9 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli.commands import swarm
+from node.simulation import scaling
 from node.simulation.sharing import ARMS, Campaign, Problem, answer, campaign, figures, shares_to
 
-SMALL = Problem(nodes=3, trials=8)
+SMALL = Problem(nodes=3, trials=8, proposer="light")
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -20,7 +21,8 @@ def test_every_arm_spends_the_same_and_the_same_seed_gives_the_same(arm):
 
 
 def test_lonely_nodes_hear_of_nobody():
-    assert campaign(SMALL, "isolated", 1).best != campaign(SMALL, "shared", 1).best
+    longer = Problem(nodes=3, trials=16, proposer="light")
+    assert campaign(longer, "isolated", 1).best != campaign(longer, "shared", 1).best
 
 
 def runs(isolated: list[float], shared: list[float]) -> dict:
@@ -46,6 +48,28 @@ def test_who_never_gets_there_is_counted_with_all_trials():
     found = figures(made)
     assert found["shared_reached_isolated_best"] == 0.5
     assert found["target_bpb"] == 2.0
+
+
+def test_of_each_size_it_is_said_how_long_it_takes_to_come_as_far_as_one_node():
+    problem = Problem(nodes=1, trials=10, proposer="light", ground="made-up")
+    goal = scaling.target(problem, (1, 2))
+    found = list(scaling.points(problem, (1, 3), (1, 2), goal))
+    assert [(one.arm, one.nodes) for one in found] == [("shared", 1), ("central", 1), ("shared", 3), ("central", 3)]
+    for point in found:
+        assert all(1 <= trials <= point.nodes * (20 // point.nodes + 6) for trials in point.trials)
+        assert point.reached <= 2
+    single = found[0]
+    assert scaling.efficiency(single, single) == 1.0
+    assert single.budgets == list(single.trials)
+    assert found[2].budgets == [-(-trials // 3) for trials in found[2].trials]
+    assert len(scaling.table(found)) == 5
+
+
+def test_sizes_that_are_none_are_refused_in_a_sentence():
+    for given in ("0,2", "two", "1000"):
+        said = CliRunner().invoke(swarm, ["bench", "scaling", "--nodes", given])
+        assert said.exit_code == 2
+        assert "--nodes" in said.output
 
 
 def test_the_command_ends_with_one_line_of_json():

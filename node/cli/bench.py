@@ -4,6 +4,7 @@ import click
 
 from node.cli.bench_proposers import proposers
 from node.cli.bench_scale import scale
+from node.cli.bench_scaling import scaling
 from node.cli.bench_sharing import sharing
 
 
@@ -14,4 +15,5 @@ def bench() -> None:
 
 bench.add_command(proposers)
 bench.add_command(sharing)
+bench.add_command(scaling)
 bench.add_command(scale)
