@@ -173,12 +173,17 @@ class ProcessSwarm:
     def home(self, name: str) -> Path:
         return self.folder / name
 
-    async def start(self, name: str, known: Sequence[str] | None = None, *, wrong_by: float = 0.0) -> Peer:
-        """A peer that listens. A name that was used before: the same home, address and `known` if none are given."""
+    async def start(
+        self, name: str, known: Sequence[str] | None = None, *, wrong_by: float = 0.0, host: int | None = None
+    ) -> Peer:
+        """A peer that listens. A name that was used before: the same home, host, address and `known` if none are given."""
         before = self.peers.get(name)
         assert before is None or not before.alive, f"{name} is running"
         known = known if known is not None else before.known if before is not None else ()
-        host = before.host if before is not None else len(self.peers) if self.hosts else None
+        if before is not None or not self.hosts:
+            host = before.host if before is not None else None
+        else:
+            host = len(self.peers) if host is None else host
         peer = self.peers[name] = await self._spawn(name, host, before, known, wrong_by)
         await peer.until(lambda p: p.peer_id and p.address, "an address")
         return peer
