@@ -150,27 +150,30 @@ def plan_of(scenario: Scenario, size: Size, seed: int) -> Plan:
     return plan
 
 
-def soak_plan(nodes: int, seconds: float, every_seconds: float, seed: int) -> Plan:
+def soak_plan(
+    nodes: int, seconds: float, every_seconds: float, seed: int, *, parts: bool = True, findings_per_second: float = 0.0
+) -> Plan:
     """Without end and pattern: kills, clean stops, hangs and partitions, one at a time. The first node stays, so that
     what grows in it can be seen."""
     rng = random.Random(f"{seed} soak")
-    plan = Plan(seconds, nodes, 1, 0.0, 0.0)
     steps = [Step(0.0, Deed.START, node) for node in range(nodes)]
-    free_at = dict.fromkeys(range(1, nodes), every_seconds)  # nobody is hit again before that
-    healed_at = every_seconds
+    hit: dict[int, list[Span]] = {node: [(0.0, 0.0)] for node in range(nodes)}
+    healed_at = 0.0
     for at in _moments(rng, 1 / every_seconds, seconds):
-        deed = rng.choice((Deed.KILL, Deed.LEAVE, Deed.PAUSE, Deed.PART))
-        until = min(seconds, at + rng.uniform(1.0, LONGEST_REST_SECONDS if deed is Deed.PAUSE else every_seconds))
+        deed = rng.choice((Deed.KILL, Deed.LEAVE, Deed.PAUSE, *((Deed.PART,) if parts else ())))
+        until = min(seconds, at + rng.uniform(1.0, LONGEST_REST_SECONDS if deed is Deed.PAUSE else every_seconds + 1))
+        victim = rng.choice(range(1, nodes))
         if deed is Deed.PART and at > healed_at:
             steps += [Step(at, deed, groups=_groups(rng, range(nodes), 2)), Step(until, Deed.HEAL)]
             healed_at = until
-        victim = rng.choice(range(1, nodes))
-        if deed is not Deed.PART and at > free_at[victim]:
+        elif deed is not Deed.PART and at > hit[victim][-1][1] + every_seconds:
             back = Deed.RESUME if deed is Deed.PAUSE else Deed.START
             steps += [Step(at, deed, victim), Step(until, back, victim)]
-            free_at[victim] = until + every_seconds
-    plan.steps = tuple(sorted(steps))
-    return plan
+            hit[victim].append((at, until))
+    for at in _moments(rng, findings_per_second, seconds) if findings_per_second else ():
+        there = [node for node, spans in hit.items() if not any(since <= at <= until for since, until in spans)]
+        steps.append(Step(at, Deed.PUBLISH, rng.choice(there)))
+    return Plan(seconds, nodes, 1, 0.0, 0.0, tuple(sorted(steps)))
 
 
 def _moments(rng: random.Random, rate: float, seconds: float) -> list[float]:

@@ -176,7 +176,7 @@ class ProcessSwarm:
     async def start(
         self, name: str, known: Sequence[str] | None = None, *, wrong_by: float = 0.0, host: int | None = None
     ) -> Peer:
-        """A peer that listens. A name that was used before: the same home, host, address and `known` if none are given."""
+        """A peer that listens. A name that was used before: the same home, host, address, and `known` if not given."""
         before = self.peers.get(name)
         assert before is None or not before.alive, f"{name} is running"
         known = known if known is not None else before.known if before is not None else ()

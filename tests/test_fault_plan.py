@@ -91,3 +91,4 @@ def test_the_plan_of_a_soak_is_the_same_twice_and_leaves_the_first_node_alone():
     check_lives(plan)
     assert {step.deed for step in plan.steps} >= {Deed.KILL, Deed.LEAVE, Deed.PAUSE, Deed.PART, Deed.HEAL}
     assert [step.deed for step in plan.steps if step.node == 0] == [Deed.START]
+    check_lives(soak_plan(20, 60.0, 1.0, 1, parts=False, findings_per_second=5.0))

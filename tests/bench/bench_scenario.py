@@ -2,16 +2,18 @@
 
     python tests/bench/bench_scenario.py [SCENARIO ...] [--nodes N] [--seconds S] [--rate R] [--seed S] [--lines]
 
-Each process is the network side of a node; nobody trains. Who is killed, cut off, late or filled up when is known before
-anything starts, and the same for the same seed and size (tests/fault_plan.py). What makes no sense without training
-(liars, copycats, Sybils) is left out and named. Partitions and bad lines are made of network namespaces; a scenario
-without them runs on loopback, unless `--lines` asks for its latency, too. Every process shares these cores: that is part of the figures. The
-last line is one JSON object; exit status 0 when it ran, whether or not the goals are met.
+Each process is the network side of a node; nobody trains. Who is killed, cut off, late or filled up when is known
+before anything starts, and the same for the same seed and size (tests/fault_plan.py). What makes no sense without
+training (liars, copycats, Sybils) is left out and named. Partitions and bad lines are made of network namespaces; a
+scenario without them runs on loopback, unless `--lines` asks for its latency, too. Every process shares these cores:
+that is part of the figures. The last line is one JSON object; exit status 0 when it ran, whether or not the goals are
+met.
 """
 
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import trio
@@ -19,7 +21,7 @@ import trio
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from bench_report import print_figures, print_report  # noqa: E402
+from bench_report import Goals, print_figures, print_report  # noqa: E402
 
 from node.cli.simulate import located  # noqa: E402
 from node.simulation.scenario import ScenarioError, read_scenario  # noqa: E402
@@ -28,17 +30,13 @@ from tests.played_scenario import Played, Player, quantile, swarm_for  # noqa: E
 from tests.swarm_of_processes import NoNetwork  # noqa: E402
 
 SETTLE_SECONDS = 10.0  # connections beyond the first, and first heartbeats
-STEADY = "steady_35"
-GOALS = {f"{STEADY}_news_p99_seconds": ("<=", 2.0)}
+STEADY_NEWS, NEWS_SECONDS = "steady_35_news_p99_seconds", 2.0
 
 
-def goals(names: list[str]) -> dict[str, tuple[str, float]]:
-    kept = {
-        f"{name}_{what}": (op, value)
-        for name in names
-        for what, op, value in (("missing", "<=", 0.0), ("ledgers", "<=", 1.0))
-    }
-    return {**kept, **(GOALS if STEADY in names else {})}
+def goals(figures: Mapping[str, float]) -> Goals:
+    made = {name: ("<=", 0.0) for name in figures if name.endswith("_missing")}
+    made |= {name: ("<=", 1.0) for name in figures if name.endswith("_ledgers")}
+    return made | {name: ("<=", NEWS_SECONDS) for name in figures if name == STEADY_NEWS}
 
 
 def figures_of(name: str, plan: Plan, played: Played) -> dict[str, float]:
@@ -96,11 +94,8 @@ def main() -> None:
             figures = measure(arguments, Path(folder))
     except ScenarioError as error:
         parser.error(str(error))
-    met = goals(
-        [name.replace("-", "_") for name in {key.split("_nodes")[0] for key in figures if key.endswith("_nodes")}]
-    )
-    print_figures(figures, met)
-    print_report("scenario", figures, met)
+    print_figures(figures, goals(figures))
+    print_report("scenario", figures, goals(figures))
 
 
 if __name__ == "__main__":
