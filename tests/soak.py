@@ -106,10 +106,8 @@ class Soak:
 
     async def _do(self, step: Step) -> None:
         self.done[step.deed] += 1
-        print(
-            f"{trio.current_time() - self.began_at:6.0f} s {step.deed} {step.node if step.node >= 0 else ''}",
-            file=sys.stderr,
-        )
+        seconds, who = trio.current_time() - self.began_at, step.node if step.node >= 0 else ""
+        print(f"{seconds:.0f} s, {self.findings()} findings: {step.deed} {who}", file=sys.stderr)
         node = self.swarm.peers.get(str(step.node))
         match step.deed:
             case Deed.START:
@@ -187,6 +185,9 @@ class Soak:
     def ledgers(self) -> int:
         return len({ledger for _, ledger in self.on_disks().values()})
 
+    def findings(self) -> int:
+        return sum(len(life.kept) for life in self.lives)
+
     def figures(self) -> dict[str, float]:
         grown = {node: growth(samples, WARM_UP_SECONDS) for node, samples in sorted(self.samples.items())}
         for node, one in grown.items():
@@ -199,7 +200,7 @@ class Soak:
         return {
             "hours": (trio.current_time() - self.began_at) / HOUR,
             "nodes": float(self.plan.nodes),
-            "findings": float(len({id for life in self.lives for id in life.kept})),
+            "findings": float(self.findings()),
             **deeds,
             "missing": float(self.lost()),
             "ledgers": float(self.ledgers()),
