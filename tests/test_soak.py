@@ -37,15 +37,16 @@ def test_ctrl_c_ends_a_soak_with_a_report_of_what_was_so_far():
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stdout is not None
-        deeds: list[str] = []
-        for line in process.stderr:
-            deeds += line.split()[2:3]
-            if {"kill", "leave", "pause"} & set(deeds) and len(deeds) >= 6:
-                break
-        process.send_signal(signal.SIGINT)
-        said = process.stdout.read()
+        try:
+            for line in process.stderr:  # "63 s, 5 findings: kill 2"
+                if line.split()[4] in ("kill", "leave", "pause"):
+                    break
+            process.send_signal(signal.SIGINT)
+            said = process.stdout.read()
+        finally:
+            process.kill()
     document = json.loads(said.splitlines()[-1])
     assert process.returncode == 0, said
     assert document["met"]
     assert document["figures"]["hours"] < 1
-    assert document["figures"]["findings"] > 0
+    assert document["figures"]["done_start"] >= 3
