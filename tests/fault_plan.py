@@ -25,7 +25,7 @@ from node.simulation.scenario import (
 
 HOUR = 3600.0  # seconds
 MOMENT_SECONDS = 0.1
-LONGEST_REST_SECONDS = 20.0  # of a process that hangs; others give it up after about ten
+LONGEST_REST_SECONDS = 20.0  # of a process that hangs; guess
 
 
 class Deed(StrEnum):

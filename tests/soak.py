@@ -211,6 +211,15 @@ class Soak:
             "files_per_hour_of_node_0": grown[0].files_per_hour if 0 in grown else 0.0,
         }
 
+    def save_samples(self) -> None:
+        """Beside the homes: what grew when is seen from these alone."""
+        lines = [
+            f"{node},{one.life},{one.at - self.began_at:.0f},{one.memory_mb:.1f},{one.files}\n"
+            for node, samples in sorted(self.samples.items())
+            for one in samples
+        ]
+        (self.swarm.folder / "samples.csv").write_text("node,life,seconds,memory_mb,files\n" + "".join(lines))
+
     def say_more(self) -> None:
         outcomes = sum((life.outcomes for life in self.lives), Counter[str]())
         print("outcomes:", ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none")
@@ -262,6 +271,7 @@ async def soak(arguments: argparse.Namespace, folder: Path, hosts: int) -> dict[
         await made.end()
         figures = made.figures()
         made.say_more()
+        made.save_samples()
         nursery.cancel_scope.cancel()
     return figures
 
