@@ -9,7 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test test-long check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-proposers bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse bench-sharing bench-scaling bench-scale bench-sim fuzz format setup setup-dev clean
+.PHONY: launch join test test-long soak check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-scenario bench-proposers bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse bench-sharing bench-scaling bench-scale bench-sim sim fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,10 +17,12 @@ help:
 	@echo "make join TICKET=...     set up, then join the swarm of a ticket"
 	@echo "make test                set up, then run the tests"
 	@echo "make test-long           set up, then run what takes long: faults among many real processes"
+	@echo "make soak                whole nodes for an hour, or ARGS=\"--hours 8\": what grows, is lost or is left behind"
 	@echo "make check               ruff, pyright rules (basedpyright), import rules"
 	@echo "make bench-eval          what measuring a trial costs; bench-sandbox: what confining it costs; bench-smoke: trying a change"
 	@echo "make bench-train         train.py beside nanoGPT's recipe; bench-verdict: the verdict, simulated"
 	@echo "make bench-gossip        findings between 20 processes; bench-blob, bench-traffic, bench-faults: the rest of the network"
+	@echo "make bench-scenario      a scenario of configs/sim with real processes, an hour in a minute"
 	@echo "make bench-proposers     who has the best ideas, on what real trials taught; bench-surrogate: how well that is known"
 	@echo "make bench-llm-down      what a language model that is gone costs"
 	@echo "make bench-early-stop    what stopping hopeless trials saves, on recorded ones"
@@ -28,7 +30,7 @@ help:
 	@echo "make bench-git           branches between peers, beside git's own daemon; bench-large-pack: a gigabyte, refused"
 	@echo "make bench-browse        the page to browse, on 10,000 findings"
 	@echo "make bench-sharing       does sharing help, at equal compute; bench-scaling: 1 to 64 nodes; bench-scale: what thousands of nodes would cost"
-	@echo "make bench-sim           every scenario of configs/sim in virtual time; minutes to an hour"
+	@echo "make sim                 every scenario of configs/sim in virtual time; minutes to an hour"
 	@echo "make fuzz                a million hostile byte strings"
 	@echo "make setup               only set up .venv; then use .venv/bin/swarm"
 
@@ -45,6 +47,9 @@ test: setup-dev
 test-long: setup-dev
 	$(BIN)/python -m pytest -m long $(ARGS)
 
+soak: setup-dev
+	$(BIN)/python tests/soak.py $(ARGS)
+
 check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,13 +60,13 @@ check: setup-dev
 bench-proposers: setup
 	@$(BIN)/swarm bench proposers $(ARGS)
 
-bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse: bench-%: setup-dev
+bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-scenario bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
 bench-sharing bench-scaling bench-scale: bench-%: setup-dev
 	$(BIN)/swarm bench $* $(ARGS)
 
-bench-sim: setup-dev
+bench-sim sim: setup-dev
 	for scenario in configs/sim/*.toml; do echo "$$scenario"; $(BIN)/swarm simulate "$$scenario" $(ARGS) || exit; done
 
 fuzz: setup-dev

@@ -9,8 +9,11 @@ from pathlib import Path
 import trio
 
 from node.events import Events
+from node.sandbox.watch import FREE_BYTES
 
-ENOUGH_BYTES = 64 << 20  # a trial's scratch folder with the weights of the largest config, and its commit; guess
+# What the sandbox leaves to others, or it would end each trial for lack of room while there seems to be some; and a
+# trial's scratch folder with the weights of the largest config, and its commit: a guess.
+ENOUGH_BYTES = FREE_BYTES + (128 << 20)
 LOOK_SECONDS = 5.0
 
 

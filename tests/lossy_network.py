@@ -9,16 +9,17 @@ import ctypes
 import fcntl
 import heapq
 import json
+import math
 import os
 import random
 import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-NEW_USER, NEW_NET = 0x10000000, 0x40000000  # linux/sched.h
+NEW_MOUNT, NEW_USER, NEW_NET = 0x00020000, 0x10000000, 0x40000000  # linux/sched.h
 TUNSETIFF = 0x400454CA  # linux/if_tun.h
 IFF_TUN_NO_PI = 0x1001
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C  # linux/sockios.h
@@ -54,6 +55,11 @@ class Line:
     loss: float = 0.0  # share of packets
     groups: list[list[int]] | None = None
     moves_ports: bool = False  # NATs give every way out a port of its own: nobody can know it beforehand
+    worse: dict[str, tuple[float, float, float]] = field(default_factory=dict[str, tuple[float, float, float]])
+    """Hosts on a worse line, by number: more seconds of delay, more loss, bytes a second."""
+
+    def of_host(self, number: int) -> tuple[float, float, float]:
+        return self.worse.get(str(number), (0.0, 0.0, math.inf))
 
     def connects(self, one: int, other: int) -> bool:
         return self.groups is None or any(one in group and other in group for group in self.groups)
@@ -64,17 +70,32 @@ def _check(result: int, what: str) -> None:
         raise NoNamespaces(f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
-def make_namespaces(hosts: Sequence[str]) -> tuple[list[int], list[int]]:
-    """(namespaces, TUN devices) of hosts by their IPv4 addresses, as file descriptors. The caller is in the last one
-    from here on, and must not have started a thread. Raises NoNamespaces."""
+def own_user_namespace(others: int = 0) -> None:
+    """From here on this process may do in its namespaces what root may. It must not have started a thread. Raises
+    NoNamespaces."""
     user, group = os.getuid(), os.getgid()
-    _check(LIBC.unshare(NEW_USER | NEW_NET), "no user namespace")
+    _check(LIBC.unshare(NEW_USER | others), "no user namespace")
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         try:
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
         except OSError as error:
             raise NoNamespaces(f"{name} of a user namespace: {error.strerror}") from None
+
+
+def mount_small_disks(disks: Mapping[str, int]) -> None:
+    """An empty disk of so many bytes, in memory, at each of these folders, for this process and whom it starts.
+    Raises NoNamespaces."""
+    _check(LIBC.unshare(NEW_MOUNT), "no mount namespace")
+    for folder, octets in disks.items():
+        os.makedirs(folder, exist_ok=True)
+        _check(LIBC.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, f"size={octets}".encode()), "no tmpfs")
+
+
+def make_namespaces(hosts: Sequence[str]) -> tuple[list[int], list[int]]:
+    """(namespaces, TUN devices) of hosts by their IPv4 addresses, as file descriptors. The caller is in the last one
+    from here on, and must not have started a thread. Raises NoNamespaces."""
+    own_user_namespace(NEW_NET)
     namespaces: list[int] = []
     devices: list[int] = []
     for host in hosts:
@@ -166,6 +187,7 @@ class Carrier:
     line: Line = field(default_factory=Line)
     _under_way: list[tuple[float, int, int, bytes]] = field(default_factory=list[tuple[float, int, int, bytes]])
     _number: int = 0
+    _busy_until: dict[int, float] = field(default_factory=dict[int, float])  # the line of a host
 
     def __post_init__(self) -> None:
         self._at = {socket.inet_aton(host): number for number, host in enumerate(self.hosts)}
@@ -211,11 +233,19 @@ class Carrier:
                     continue
                 packet = self._nats[sender].out(packet, moves_ports=self.line.moves_ports)
             receiver = self._at.get(packet[16:20])
-            arrives = receiver is not None and self.line.connects(sender, receiver)
-            if arrives and self.rng.random() >= self.line.loss:
-                self._number += 1
-                due = time.monotonic() + self.line.delay_seconds
-                heapq.heappush(self._under_way, (due, self._number, receiver, packet))
+            if receiver is not None and self.line.connects(sender, receiver):
+                self._send(sender, receiver, packet)
+
+    def _send(self, sender: int, receiver: int, packet: bytes) -> None:
+        due, kept = time.monotonic() + self.line.delay_seconds, 1 - self.line.loss
+        for host in (sender, receiver):
+            delay_seconds, loss, rate = self.line.of_host(host)
+            free_at = max(time.monotonic(), self._busy_until.get(host, 0.0)) + len(packet) / rate
+            self._busy_until[host] = free_at
+            due, kept = max(due, free_at) + delay_seconds, kept * (1 - loss)
+        if self.rng.random() < kept:
+            self._number += 1
+            heapq.heappush(self._under_way, (due, self._number, receiver, packet))
 
     def _hand_over(self) -> None:
         while self._under_way and self._under_way[0][0] <= time.monotonic():

@@ -1,11 +1,12 @@
 """Peers that do not train, each a process of its own: a node's identity, journal, ledger and network, on orders.
 
-    python tests/peer_process.py CONTROL [HOST...]
+    python tests/peer_process.py CONTROL PLACES
 
 Importing takes a second, so this program does it once and forks for each order that comes on the socket with the file
-descriptor CONTROL; with HOSTs, their addresses, every peer gets a network namespace (lossy_network). All end with
-whoever holds the other end. What a peer is told on standard input, and what it says on standard output, is in
-PeerProcess below.
+descriptor CONTROL. PLACES is JSON: "hosts", the addresses of hosts that each get a network namespace, and "disks",
+folders that get a small disk of their own, with their sizes (lossy_network). An order with a "program" becomes that
+program instead of a peer. All end with whoever holds the other end, and whatever a peer leaves behind becomes a child
+of this process. What a peer is told on standard input, and what it says on standard output, is in PeerProcess below.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tests import lossy_network  # noqa: E402
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+FLOOD_BYTES = 1000  # of a record's payload
+BALLAST = "ballast"  # the file that fills a disk
+FIRST_BPB, STEP_BPB = 20.0, 0.2  # improvements of a peer: where they begin, and what each gains
 
 
 def say(**fields: object) -> None:
@@ -34,10 +39,12 @@ def say(**fields: object) -> None:
 
 
 class PeerProcess:
-    """Lines on standard input: `publish N`, `state`, `clock SECONDS` (wrong by so much from now on); its end is ours.
+    """Lines on standard input: `publish N`, `improve` (on its own best), `flood N` records that say nothing, `state`,
+    `fill` and `empty` its disk, `clock SECONDS` (wrong by so much from now on); its end is ours.
 
     Lines on standard output, JSON: {"peer", "ids"} of the journal at the start, {"address"}, {"peers"}, {"kept": id} of
-    a finding of ours that is in the journal, {"got": id}, {"notice"}, and {"state": {"ids", "findings", "ledger",
+    a finding of ours that is in the journal, {"unkept"} of one that a full disk did not take, {"got": id}, {"notice"},
+    {"full"} of its disk, and {"state": {"ids", "findings", "ledger",
     "counters"}}: ids are those on disk, findings those in the ledger, and "ledger" is a digest of it. "at" is the
     machine's steady clock, the same for all processes.
     """
@@ -53,9 +60,9 @@ class PeerProcess:
 
         self.true_clock, self.wrong_by = time.time, float(order["wrong_by"])
         time.time = lambda: self.true_clock() + self.wrong_by  # of everything in this process, the library included
-        home = Home(Path(order["home"]))
+        self.home = home = Home(Path(order["home"]))
         home.create()
-        identity = load_or_create(home.key)
+        self.identity = identity = load_or_create(home.key)
         events = Events()
         events.listen(self.hear)
         brief = Path(order["brief"]).read_bytes()
@@ -90,6 +97,40 @@ class PeerProcess:
         finding = make_finding(self.notebook.brief, number, 1 + self.rng.random(), learning_rate=rate)
         say(kept=self.notebook.append_own(self.notebook.seal(finding), "c" * 40).id)
 
+    def improve(self) -> None:
+        """On what it found last: what others are told at once in a swarm of any size."""
+        from samples import make_finding
+
+        own = self.notebook.own()
+        parent = next((entry for entry in reversed(own) if entry.finding.verdict.decision.value == "keep"), None)
+        bpb = FIRST_BPB if parent is None or parent.val_bpb is None else parent.val_bpb - STEP_BPB
+        rate = self.rng.uniform(1e-4, 1e-2)
+        made = make_finding(self.notebook.brief, self.notebook.next_number(), bpb, parent, learning_rate=rate)
+        say(kept=self.notebook.append_own(self.notebook.seal(made), "c" * 40).id, improved=True)
+
+    async def flood(self, count: int) -> None:
+        """As node/simulation/adversaries.py does it."""
+        import trio
+
+        from gossip.envelope import seal
+
+        journal, me = self.notebook.journal, self.identity.peer_id
+        for _ in range(count):
+            seq, previous = journal.last(me)
+            payload = f"{seq}".encode().ljust(FLOOD_BYTES)
+            record = seal(self.identity, "note", journal.brief, seq + 1, previous, int(1000 * time.time()), payload)
+            journal.append(record, received=time.time(), own=True)
+            self.network._service.announce()
+            await trio.lowlevel.checkpoint()
+
+    def fill(self) -> None:
+        """Until the last byte."""
+        with suppress(OSError), (self.home.path / BALLAST).open("wb", buffering=0) as file:
+            for size in (1 << 20, 1 << 12):
+                with suppress(OSError):
+                    while file.write(bytes(size)) == size:
+                        pass
+
     def state(self) -> dict[str, object]:
         ledger = self.notebook.ledger
         lines = sorted(f"{entry.id} {ledger.standing(entry).value}" for entry in ledger.entries())
@@ -112,12 +153,25 @@ class PeerProcess:
     async def obey(self) -> None:
         import trio
 
+        from node.journal import JournalError
+
         async for line in trio.wrap_file(sys.stdin):
             word, _, number = line.strip().partition(" ")
-            if word == "publish":
-                for _ in range(int(number)):
-                    self.publish()
+            if word in ("publish", "improve"):
+                for _ in range(int(number or 1)):
+                    try:
+                        self.publish() if word == "publish" else self.improve()
+                    except JournalError as error:  # a full disk: nothing was found
+                        say(unkept=str(error))
                     await trio.lowlevel.checkpoint()
+            elif word == "flood":
+                await self.flood(int(number))
+            elif word == "fill":
+                self.fill()
+                say(full=True)
+            elif word == "empty":
+                (self.home.path / BALLAST).unlink(missing_ok=True)
+                say(full=False)
             elif word == "state":
                 say(state=self.state())
             elif word == "clock":
@@ -135,7 +189,12 @@ def become_peer(order: dict[str, Any], stdin: int, stdout: int, namespaces: list
     os.dup2(stdout, 1)
     if order["host"] is not None:
         lossy_network.enter(namespaces[order["host"]])
+    if order["program"]:
+        errors = os.open(order["errors"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+        os.dup2(errors, 2)
     os.closerange(3, 256)
+    if order["program"]:
+        os.execv(order["program"][0], order["program"])
     random.seed()  # the library's choices; else every peer makes the same
     trio.run(PeerProcess(order).run)
 
@@ -179,16 +238,23 @@ def serve(control: socket.socket, namespaces: list[int], carrier: socket.socket 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     control.setblocking(True)
+    places = json.loads(sys.argv[2])
+    hosts, disks = places["hosts"], places["disks"]
     namespaces: list[int] = []
     carrier = None
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    if hosts := sys.argv[2:]:
-        try:
-            namespaces, devices = lossy_network.make_namespaces(hosts)  # before anything starts a thread
-        except lossy_network.NoNamespaces as error:
-            control.send(f"unable: {error}".encode())
-            return
-        carrier = start_carrier(hosts, devices, control)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:  # before anything starts a thread
+        if hosts:
+            namespaces, devices = lossy_network.make_namespaces(hosts)
+            carrier = start_carrier(hosts, devices, control)
+        elif disks:
+            lossy_network.own_user_namespace()
+        if disks:
+            lossy_network.mount_small_disks(disks)
+    except lossy_network.NoNamespaces as error:
+        control.send(f"unable: {error}".encode())
+        return
     import samples  # noqa: F401
     import trio  # noqa: F401
 

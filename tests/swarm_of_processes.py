@@ -9,11 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 from samples import make_brief
@@ -27,7 +27,7 @@ SMALL_BRIEF = encode_brief(make_brief())
 
 
 class NoNetwork(Exception):
-    """This machine does not let us make a network of namespaces. The text says why."""
+    """This machine does not let us make namespaces, for a network or for disks. The text says why."""
 
 
 @dataclass
@@ -44,6 +44,9 @@ class Peer:
     peers: tuple[str, ...] = ()
     ids: set[str] = field(default_factory=set[str])
     kept: dict[str, float] = field(default_factory=dict[str, float])  # its own: when it was in the journal
+    improved: set[str] = field(default_factory=set[str])  # of its own
+    unkept: int = 0  # findings that a full disk did not take
+    full: bool = False  # its disk, as it was told
     got: dict[str, float] = field(default_factory=dict[str, float])  # others': when it was
     met_at: float | None = None  # when it first had a peer
     notices: list[str] = field(default_factory=list[str])
@@ -79,6 +82,12 @@ class Peer:
             case {"kept": id, "at": at}:
                 self.kept[id] = at
                 self.ids.add(id)
+                if said.get("improved"):
+                    self.improved.add(id)
+            case {"unkept": _}:
+                self.unkept += 1
+            case {"full": full}:
+                self.full = full
             case {"got": id, "at": at}:
                 self.got[id] = at
                 self.ids.add(id)
@@ -123,6 +132,17 @@ class Peer:
             os.kill(self.pid, signal.SIGKILL)
         await self._gone()
 
+    def pause(self) -> None:
+        """SIGSTOP: to the others, a machine that hangs. Needs `resume` or `kill`."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def set_disk(self, *, full: bool) -> None:
+        await self.tell("fill" if full else "empty")
+        await self.until(lambda p: p.full is full, "a disk that is full" if full else "room on its disk")
+
     async def leave(self) -> None:
         """As with Ctrl-C: it writes down what it knows of others."""
         await self.stdin.aclose()
@@ -135,11 +155,15 @@ class Peer:
         await self.stdin.aclose()
 
 
+PeerKind = TypeVar("PeerKind", bound=Peer)
+
+
 class ProcessSwarm:
     def __init__(
-        self, folder: Path, control: trio.socket.SocketType, nursery: trio.Nursery, hosts: Sequence[str]
+        self, folder: Path, control: trio.socket.SocketType, nursery: trio.Nursery, hosts: Sequence[str], pid: int
     ) -> None:
         self.folder = folder
+        self.pid = pid  # the parent of all peers, and of what they leave behind
         self.hosts = tuple(hosts)
         self.peers: dict[str, Peer] = {}
         self._control = control
@@ -149,12 +173,17 @@ class ProcessSwarm:
     def home(self, name: str) -> Path:
         return self.folder / name
 
-    async def start(self, name: str, known: Sequence[str] | None = None, *, wrong_by: float = 0.0) -> Peer:
-        """A peer that listens. A name that was used before: the same home, address and `known` if none are given."""
+    async def start(
+        self, name: str, known: Sequence[str] | None = None, *, wrong_by: float = 0.0, host: int | None = None
+    ) -> Peer:
+        """A peer that listens. A name that was used before: the same home, host, address, and `known` if not given."""
         before = self.peers.get(name)
         assert before is None or not before.alive, f"{name} is running"
         known = known if known is not None else before.known if before is not None else ()
-        host = before.host if before is not None else len(self.peers) if self.hosts else None
+        if before is not None or not self.hosts:
+            host = before.host if before is not None else None
+        else:
+            host = len(self.peers) if host is None else host
         peer = self.peers[name] = await self._spawn(name, host, before, known, wrong_by)
         await peer.until(lambda p: p.peer_id and p.address, "an address")
         return peer
@@ -188,13 +217,20 @@ class ProcessSwarm:
             "known": list(known),
             "wrong_by": wrong_by,
             "host": host,
+            "program": [],
         }
+        return await self.fork(order, lambda pid, stdin: Peer(name, host, pid, stdin, tuple(known)))
+
+    async def fork(
+        self, order: dict[str, object], make: Callable[[int, trio.lowlevel.FdStream], "PeerKind"]
+    ) -> "PeerKind":
+        """A process by an order of peer_process, listened to. `make` is given its pid and standard input."""
         their_in, our_out = os.pipe()
         our_in, their_out = os.pipe()
         pid = int(await self._order(order, [their_in, their_out]))
         for file in (their_in, their_out):
             os.close(file)
-        peer = Peer(name, host, pid, trio.lowlevel.FdStream(our_out), tuple(known))
+        peer = make(pid, trio.lowlevel.FdStream(our_out))
         self._nursery.start_soon(self._listen, peer, trio.lowlevel.FdStream(our_in))
         return peer
 
@@ -232,24 +268,36 @@ async def check_equal(peers: Iterable[Peer], ids: Collection[str]) -> None:
     assert len({state["ledger"] for state in states}) == 1, "ledgers differ"
 
 
+def _environment() -> dict[str, str]:
+    """Without a language model that whoever runs this may have configured."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "SWARM_"))}
+    return mine | {"OPENBLAS_NUM_THREADS": "1"}
+
+
 @asynccontextmanager
 async def process_swarm(
-    folder: Path, *, hosts: int | Sequence[str] = 0, brief: bytes = SMALL_BRIEF
+    folder: Path,
+    *,
+    hosts: int | Sequence[str] = 0,
+    disks: Mapping[str, int] | None = None,
+    brief: bytes = SMALL_BRIEF,
 ) -> AsyncGenerator[ProcessSwarm]:
     """Nothing outlives it. `hosts`: each peer in a network namespace of its own, with these addresses or so many on one
-    network. Raises NoNetwork."""
+    network. `disks`: names whose home is a disk of its own, of so many bytes. Raises NoNetwork."""
     hosts = [host_of(number) for number in range(hosts)] if isinstance(hosts, int) else list(hosts)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "brief").write_bytes(brief)
     ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, str(PROGRAM), str(theirs.fileno()), *hosts]
+    places = {"hosts": hosts, "disks": {str(folder / name): size for name, size in (disks or {}).items()}}
+    command = [sys.executable, str(PROGRAM), str(theirs.fileno()), json.dumps(places)]
     async with trio.open_nursery() as nursery:
         process = await trio.lowlevel.open_process(
             command,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is for whoever runs the swarm, who then ends it
         )
         theirs.close()
         try:
@@ -258,7 +306,7 @@ async def process_swarm(
             if greeting.startswith("unable: "):
                 raise NoNetwork(greeting.removeprefix("unable: "))
             assert greeting == "ready", f"{PROGRAM.name} did not start"
-            swarm = ProcessSwarm(folder, ours, nursery, hosts)
+            swarm = ProcessSwarm(folder, ours, nursery, hosts, process.pid)
             yield swarm
         finally:
             ours.close()

@@ -9,6 +9,8 @@ import shutil
 
 import pytest
 
+from tests.fault_plan import Deed, soak_plan
+from tests.played_scenario import Player
 from tests.swarm_of_processes import all_have, check_equal, each, process_swarm
 
 HOUR = 3600.0  # seconds
@@ -101,6 +103,35 @@ async def test_a_restarted_node_is_fully_back(tmp_path, record_property):
         for name, seconds in (("back_hears_seconds", heard), ("back_is_heard_seconds", told)):
             record_property(name, seconds)
             print(f"{name} {seconds:.3f}")
+
+
+async def test_who_hangs_while_others_find_things_has_them_when_it_goes_on(tmp_path):
+    async with process_swarm(tmp_path) as swarm:
+        peers = await swarm.grow(4)
+        hung, others = peers[2], [peers[0], peers[1], peers[3]]
+        await hung.publish()
+        hung.pause()
+        ids = [id for peer in others for id in await peer.publish()]
+        await all_have(others, ids)
+        assert not hung.ids & set(ids), "it hangs"
+        hung.resume()
+        ids += list(hung.kept)
+        ids += await hung.publish()
+        await all_have(peers, ids)
+        await check_equal(peers, ids)
+
+
+@pytest.mark.long
+async def test_kills_hangs_and_stops_at_random_instants_lose_nothing_among_twenty(tmp_path):
+    plan = soak_plan(20, 25.0, 1.0, seed=4, parts=False, findings_per_second=2.0)
+    async with process_swarm(tmp_path) as swarm:
+        played = await Player(swarm, plan).play()
+    told = [step for step in plan.steps if step.deed is Deed.PUBLISH]
+    assert len(played.everything) >= len(told)
+    assert played.missing == 0
+    assert played.ledgers == 1
+    assert len(played.states) == 20
+    assert not [text for text in played.notices if "network stopped" in text]
 
 
 async def test_two_stories_of_one_copied_identity_end_in_one_ledger_without_it(tmp_path):

@@ -13,6 +13,7 @@ from node.recording import Recorder
 from node.research import research
 from node.results.repository import ResultsError, open_results
 from node.room import ENOUGH_BYTES, LOOK_SECONDS, Room
+from node.sandbox.watch import FREE_BYTES
 from node.trials.trainer import TrialReport
 
 
@@ -50,6 +51,11 @@ async def test_waiting_is_said_once_and_so_is_its_end(disk, autojump_clock):
         assert "only 1.0 MB are free" in said[0]
         disk["bytes"] = ENOUGH_BYTES
     assert len(said) == 2
+
+
+async def test_no_trial_begins_where_the_sandbox_would_end_it_for_lack_of_room(disk):
+    disk["bytes"] = FREE_BYTES
+    assert Room(Path("/"), Events()).lacking() is not None
 
 
 async def test_a_trial_that_a_full_disk_ended_is_run_again_and_not_recorded(tmp_path, disk, autojump_clock):

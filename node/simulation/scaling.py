@@ -20,7 +20,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Point:
-    """One size of one arm. `trials`: of all nodes until the target, by seed; where it was not reached, all there were."""
+    """One size of one arm. `trials`: of all nodes until the target, by seed; all there were where it was not."""
 
     arm: Arm
     nodes: int

@@ -182,6 +182,7 @@ class Evaluator:
         ask: Callable[[AnswerChannel], Awaitable[None]],
     ) -> None:
         """One process from start to end. When this returns, it and everything it started are dead, its files gone."""
+        await self._warm.wait_ready()  # the one before may have taken it along
         ended: list[Ended] = []
         bad: BadAnswer | None = None
         done = False

@@ -71,6 +71,7 @@ class WarmProcess:
         self._socket: trio.socket.SocketType | None = None
         self._sending = trio.Lock()
         self._ready = trio.Event()
+        self._came_up = False  # the present one, once
         self._running: dict[int, _Running] = {}
         self._ids = itertools.count(1)
         self._failure = ""
@@ -155,7 +156,9 @@ class WarmProcess:
             await self._replace(running)
 
     async def _replace(self, running: _Running) -> None:
-        """The warm process does not answer any more: no later script would end either. `run` starts another."""
+        """The warm process does not answer any more: no later script would end either. `run` starts another. Or the
+        machine is so busy that it only seems so: whoever has more to run waits for the next one."""
+        self._unready()
         _kill_group(running.pid)
         _kill_group(self._group)
         with trio.move_on_after(KILL_SECONDS) as scope:
@@ -181,15 +184,19 @@ class WarmProcess:
                 process = await self._start(theirs)
             if process is None:
                 return False
-            self._socket, self._group = trio.socket.from_stdlib_socket(ours), process.pid
+            self._socket, self._group, self._came_up = trio.socket.from_stdlib_socket(ours), process.pid, False
             try:
                 await self._listen(self._socket)
             finally:
-                was_ready, self._ready = self._ready.is_set(), trio.Event()
+                self._unready()
                 with trio.move_on_after(2 * END_SECONDS) as scope:
                     scope.shield = True
-                    await self._finish(process, was_ready)
-        return was_ready
+                    await self._finish(process, self._came_up)
+        return self._came_up
+
+    def _unready(self) -> None:
+        if self._ready.is_set():  # else somebody may be waiting for this very event
+            self._ready = trio.Event()
 
     async def _start(self, theirs: socket.socket) -> trio.Process | None:
         launcher = self._confinement.launcher(self._read, (self._write,))
@@ -226,6 +233,7 @@ class WarmProcess:
         match message["event"]:
             case "ready":
                 self.pid = self._outer(message["pid"])
+                self._came_up = True
                 self._ready.set()
             case "failed":
                 self._failure = message["reason"]
