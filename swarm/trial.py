@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
 
 from swarm.words import Condition, Frozen, Outcome
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]  # exact in every language
 MAX_SECONDS = 1e9  # thirty years: sums of them stay numbers
+_CHECKED = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)  # as Frozen
 CURVE_POINTS = 40  # a curve in a record is thinned to this many points; the run folder has all of them
 
 
@@ -22,7 +24,10 @@ class Track(Frozen):
         return hash((self.hardware_class, self.budget_seconds))
 
 
-class CurvePoint(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CHECKED)
+class CurvePoint:
+    """One of those that a ledger holds by the hundred thousand: no model, which would take four times the memory."""
+
     step: Count
     seconds: float = Field(ge=0)
     train_loss: float  # nats per token

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -134,7 +135,7 @@ def test_a_curve_with_little_to_it_says_nothing(points):
 
 def test_a_script_that_stood_still_has_drifted_though_it_said_nothing_meanwhile():
     before, after = curve(20)[:21], curve(20)[21:]
-    late = tuple(point.model_copy(update={"seconds": point.seconds + 25}) for point in after)
+    late = tuple(replace(point, seconds=point.seconds + 25) for point in after)
     assert drift(before + late) > 0.4
 
 

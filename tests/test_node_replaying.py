@@ -79,7 +79,7 @@ def test_steps_are_run_with_the_recorded_seed_and_pace_also_on_another_class():
 
 
 def test_a_last_word_that_repeats_the_last_step_is_no_second_point():
-    again = (*CURVE, CURVE[-1].model_copy(update={"seconds": 10.5}))
+    again = (*CURVE, replace(CURVE[-1], seconds=10.5))
     assert plan(bench(), entry_of(made(curve=again)), 60, random.Random(1)).pace[-2:] == ((50, 0.5), (100, 1.0))
 
 
