@@ -11,7 +11,7 @@ from statistics import fmean
 
 from node.simulation.sharing import Arm, Problem, campaign, interval
 
-SPARE = 2.0  # times what one node needs, shared among all, before a swarm is taken not to get there
+SPARE = 3.0  # times what one node needs, shared among all, before a swarm is taken not to get there
 START_TRIALS = 5  # a node's baseline with its repeats, and an idea or two, however many nodes there are
 SWARM: Arm = "shared"
 CENTRAL: Arm = "central"

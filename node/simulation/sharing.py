@@ -105,13 +105,14 @@ def _central(problem: Problem, ground: Landscape, seed: int) -> tuple[float, ...
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=10, constant_liar=True)
     study: Any = optuna.create_study(direction="minimize", sampler=sampler)  # Any: Optuna's own types are partial
     study.enqueue_trial(_positions(brief.space, brief.base_config))
-    rng, running, best, leader = random.Random(seed), list[Any](), list[float](), (_FAILED, 0.0)
+    rng, best, leader = random.Random(seed), list[float](), (_FAILED, 0.0)
+    running: list[tuple[Any, Config]] = []  # the settings are drawn when a worker asks, before the others have ended
     standing = ground.mean(brief.base_config)
     while len(best) < problem.total:
         while len(running) < problem.nodes:
-            running.append(study.ask())
-        trial = running.pop(0)
-        config = _config_of(brief.space, trial)
+            trial = study.ask()
+            running.append((trial, _config_of(brief.space, trial)))
+        trial, config = running.pop(0)
         outcome, bpb = ground.draw(config, rng.getrandbits(31))
         said = bpb if outcome is Outcome.MEASURED and bpb is not None else _FAILED
         study.tell(trial, said)
