@@ -28,8 +28,20 @@ class SizesType(click.ParamType[tuple[int, ...]]):
     "--trials", type=click.IntRange(10, 1000), default=40, show_default=True, help="Of the one node that sets the goal."
 )
 @click.option("--seeds", type=click.IntRange(2, 1000), default=10, show_default=True, help="Runs of each size.")
-@click.option("--proposer", type=click.Choice(["light", "portfolio"]), default="portfolio", show_default=True)
-@click.option("--landscape", type=click.Choice(["recorded", "made-up"]), default="recorded", show_default=True)
+@click.option(
+    "--proposer",
+    type=click.Choice(["light", "portfolio"]),
+    default="portfolio",
+    show_default=True,
+    help="Who has the ideas.",
+)
+@click.option(
+    "--landscape",
+    type=click.Choice(["recorded", "made-up"]),
+    default="recorded",
+    show_default=True,
+    help="What trials come to: learned from real ones, or invented.",
+)
 @json_option
 def scaling(nodes: tuple[int, ...], trials: int, seeds: int, proposer: str, landscape: str, as_json: bool) -> None:
     """Trials and time until swarms of each size, and one optimiser that sees every result at once, have come as far as
