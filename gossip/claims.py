@@ -15,6 +15,7 @@ import msgpack
 from gossip.budgets import Budgets, Rate
 from gossip.identity import Identity, peer_id_of, verify
 from gossip.refusal import Refusal, RefusalReason, Refused
+from gossip.unpacking import unpacked_map
 
 VERSION = 1
 MAX_CLAIM_BYTES = 320  # about 190 are used; room for keys to come
@@ -162,15 +163,7 @@ def _signed(brief: str, body: bytes) -> bytes:
 
 
 def _unpack(body: bytes) -> dict[Any, Any]:  # Any: whatever a stranger packed
-    try:
-        fields: object = msgpack.unpackb(
-            body, strict_map_key=True, max_array_len=_MAX_KEYS, max_map_len=_MAX_KEYS, max_ext_len=0
-        )
-    except Exception as error:  # msgpack raises many classes on hostile bytes; all mean the same here
-        raise Refused(RefusalReason.MALFORMED, f"claim is not msgpack: {type(error).__name__}") from None
-    if not isinstance(fields, dict):
-        raise Refused(RefusalReason.MALFORMED, "claim is not a map")
-    table = cast("dict[Any, Any]", fields)
+    table = unpacked_map(body, "claim", _MAX_KEYS)
     if body[0] != 0x80 | len(table):  # other than a short head with so many keys: one of them stands twice
         raise Refused(RefusalReason.MALFORMED, "claim has a key twice, or a long head")
     return table

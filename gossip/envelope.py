@@ -13,6 +13,7 @@ import msgpack
 
 from gossip.identity import Identity, public_key_of, verify
 from gossip.refusal import RefusalReason, Refused
+from gossip.unpacking import unpacked_map
 
 MAX_FRAME_BYTES = 96 * 1024  # a finding of 64 KiB with room; one libp2p message may carry 1 MiB
 SIGNATURE_BYTES = 64
@@ -70,15 +71,7 @@ def record_id(body: bytes) -> str:
 
 
 def _unpack(body: bytes) -> dict[str, Any]:  # Any: whatever a stranger packed
-    try:
-        fields: object = msgpack.unpackb(
-            body, strict_map_key=True, max_array_len=_MAX_ITEMS, max_map_len=_MAX_ITEMS, max_ext_len=0
-        )
-    except Exception as error:  # msgpack raises many classes on hostile bytes; all mean the same here
-        raise Refused(RefusalReason.MALFORMED, f"body is not msgpack: {type(error).__name__}") from None
-    if not isinstance(fields, dict):
-        raise Refused(RefusalReason.MALFORMED, "body is not a map")
-    table = cast("dict[Any, Any]", fields)
+    table = unpacked_map(body, "body", _MAX_ITEMS)
     if _declared_pairs(body) != len(table) or not all(isinstance(key, str) for key in table):
         # Readers differ in which of two equal keys counts; a record must say one thing to everybody.
         raise Refused(RefusalReason.MALFORMED, "body has a key twice or a key that is not text")

@@ -13,7 +13,7 @@ from gossip.branches import SignedHead, seal_head
 from gossip.bus import BlobAbsent, innermost
 from gossip.envelope import Record, seal
 from gossip.identity import Identity
-from gossip.memory_bus import memory_wires
+from gossip.memory_wires import memory_wires
 from gossip.pipe import Limits, Pipe
 from node.branches.announcing import Announcer
 from node.branches.fetching import Fetched, Fetcher

@@ -12,7 +12,8 @@ from gossip import libp2p_git
 from gossip.branches import BranchSource, decode_request, encode_request, open_head, seal_head
 from gossip.bus import BlobAbsent, Bus, PeerUnreachable
 from gossip.libp2p_bus import Libp2pBus
-from gossip.memory_bus import MemoryNetwork, memory_wires
+from gossip.memory_bus import MemoryNetwork
+from gossip.memory_wires import memory_wires
 from gossip.pipe import PIECE_BYTES, ROOM_BYTES, Frame, Limits, LocalEnd, Pace, Pipe, TooMuch, TooSlow
 from gossip.refusal import Answer, Refused
 from gossip.traffic import Kind

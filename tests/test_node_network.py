@@ -1,33 +1,20 @@
 """The node's side of gossip, over a network in memory: ticket, addresses, a full disk, and what people are told."""
 
 import json
-import random
 import socket
 
 import pytest
 import trio
-from networked_home import homes_on, running
+from networked_home import running
 from small_lab import ALICE, BRIEF, BRIEF_ID, ME, until
 
 from gossip import events as heard
 from gossip.interfaces import has_ip6
-from gossip.memory_bus import MemoryNetwork
 from gossip.ticket import MAX_ADDRESSES, decode_ticket
 from node.events import FindingReceived, Listening, Notice, PeersChanged
 from node.network import default_listen, worth_telling
 
 PEER = "12D3KooWNeyMAf8HrkBFLEhpYqFZWNWBkuhGabcYoXBH87kooJ79"
-
-
-@pytest.fixture
-def net():
-    return MemoryNetwork(random.Random(3))
-
-
-@pytest.fixture
-def node(tmp_path, net):
-    with homes_on(net, tmp_path) as make:
-        yield make
 
 
 async def test_a_node_says_where_it_listens_with_a_ticket_that_leads_to_it(node, net, tmp_path, autojump_clock):

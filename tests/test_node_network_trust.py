@@ -1,30 +1,16 @@
 """Two stories of one author, a copied home, bans and lists: whole nodes over a network in memory."""
 
-import random
-
 import pytest
 import trio
-from networked_home import homes_on, running
+from networked_home import running
 from small_lab import ALICE, BOB, ME, PeerLog, until
 
 from gossip.doorkeeper import PeerLists
-from gossip.memory_bus import MemoryNetwork
 from node.home import HomeError
 from node.network import load_reputation
 from node.peer_lists import load_peer_lists
 
 EVE = "12D3KooWNeyMAf8HrkBFLEhpYqFZWNWBkuhGabcYoXBH87kooJ79"
-
-
-@pytest.fixture
-def net():
-    return MemoryNetwork(random.Random(3))
-
-
-@pytest.fixture
-def node(tmp_path, net):
-    with homes_on(net, tmp_path) as make:
-        yield make
 
 
 def stories(length: int = 1) -> list[PeerLog]:

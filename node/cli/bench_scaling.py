@@ -4,6 +4,7 @@ import json
 
 import click
 
+from node.cli.bench_problem import landscape_option, problem_of, proposer_option
 from node.cli.options import json_option
 
 
@@ -28,34 +29,16 @@ class SizesType(click.ParamType[tuple[int, ...]]):
     "--trials", type=click.IntRange(10, 1000), default=40, show_default=True, help="Of the one node that sets the goal."
 )
 @click.option("--seeds", type=click.IntRange(2, 1000), default=10, show_default=True, help="Runs of each size.")
-@click.option(
-    "--proposer",
-    type=click.Choice(["light", "portfolio"]),
-    default="portfolio",
-    show_default=True,
-    help="Who has the ideas.",
-)
-@click.option(
-    "--landscape",
-    type=click.Choice(["recorded", "made-up"]),
-    default="recorded",
-    show_default=True,
-    help="What trials come to: learned from real ones, or invented.",
-)
+@proposer_option
+@landscape_option
 @json_option
 def scaling(nodes: tuple[int, ...], trials: int, seeds: int, proposer: str, landscape: str, as_json: bool) -> None:
     """Trials and time until swarms of each size, and one optimiser that sees every result at once, have come as far as
     one node alone."""
     from node.simulation.goals import report
     from node.simulation.scaling import Point, figures, points, table, target
-    from node.simulation.sharing import Problem
 
-    problem = Problem(
-        1,
-        trials,
-        "portfolio" if proposer == "portfolio" else "light",
-        "recorded" if landscape == "recorded" else "made-up",
-    )
+    problem = problem_of(1, trials, proposer, landscape)
     numbers = range(1, seeds + 1)
     goal = target(problem, numbers)
     if not as_json:

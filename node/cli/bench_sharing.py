@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from node.cli.bench_problem import landscape_option, problem_of, proposer_option
 from node.cli.options import json_option
 
 
@@ -28,34 +29,17 @@ class ArmsType(click.ParamType[tuple[str, ...]]):
     "--arms", type=ArmsType(), default="isolated,shared,pooled-random,central", show_default=True, help="Which."
 )
 @click.option("--seeds", type=click.IntRange(2, 1000), default=10, show_default=True, help="Runs of each arm.")
-@click.option(
-    "--proposer",
-    type=click.Choice(["light", "portfolio"]),
-    default="portfolio",
-    show_default=True,
-    help="Who has the ideas: the classic proposer of a real node, or a quick stand-in.",
-)
-@click.option(
-    "--landscape",
-    type=click.Choice(["recorded", "made-up"]),
-    default="recorded",
-    show_default=True,
-    help="What trials come to: learned from real ones, or invented.",
-)
+@proposer_option
+@landscape_option
 @json_option
 def sharing(
     nodes: int, trials: int, arms: tuple[str, ...], seeds: int, proposer: str, landscape: str, as_json: bool
 ) -> None:
     """Lonely nodes, a swarm, random search and a central optimiser, with the same number of trials in all."""
     from node.simulation.goals import figure_lines, report
-    from node.simulation.sharing import ARMS, GOALS, Arm, Campaign, Problem, answer, campaign, figures, table
+    from node.simulation.sharing import ARMS, GOALS, Arm, Campaign, answer, campaign, figures, table
 
-    problem = Problem(
-        nodes,
-        trials,
-        "portfolio" if proposer == "portfolio" else "light",
-        "recorded" if landscape == "recorded" else "made-up",
-    )
+    problem = problem_of(nodes, trials, proposer, landscape)
     runs: dict[Arm, list[Campaign]] = {arm: [] for arm in ARMS if arm in arms}
     for seed in range(1, seeds + 1):
         for arm, made in runs.items():
