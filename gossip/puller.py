@@ -76,8 +76,8 @@ class Puller:
     def asked_by(self, peer: str, heads: Mapping[str, int]) -> None:
         """Who asks us says how far it got. If it is ahead, it is asked next: news cross a healed gap in moments."""
         own = self._store.heads()
-        missing = sum(max(0, seq - own.get(author, 0)) for author, seq in heads.items() if seq != NO_MORE)
-        if self._is_gap(missing):
+        ahead = any(seq > own.get(author, 0) for author, seq in heads.items() if seq != NO_MORE)
+        if ahead and self._is_cheap():
             self.soon(peer)
 
     def gone(self, peer: str) -> None:
@@ -112,7 +112,11 @@ class Puller:
         round by round, by design: there it takes more than a round's. Where asking everybody is dear, it never is one.
         """
         authors = len(self._store.heads())
-        return records > (0 if authors <= SMALL_SWARM else authors) and SECONDS_PER_AUTHOR * authors <= EVERY_SECONDS
+        return records > (0 if authors <= SMALL_SWARM else authors) and self._is_cheap()
+
+    def _is_cheap(self) -> bool:
+        """Whether asking once more is: some kilobytes."""
+        return SECONDS_PER_AUTHOR * len(self._store.heads()) <= EVERY_SECONDS
 
     def _next(self, bus: Bus) -> str | None:
         """A peer that just joined, else the one that was not asked for longest."""

@@ -20,6 +20,7 @@ from gossip.events import (
 from gossip.identity import Identity
 from gossip.inbox import Inbox
 from gossip.memory_bus import MemoryNetwork
+from gossip.puller import SMALL_SWARM
 from gossip.refusal import Answer, Refusal, RefusalReason
 from tests.simworld.gossip_world import TOPIC, MemoryStore, Node, identity, memory_node, until
 
@@ -88,6 +89,29 @@ async def test_what_is_no_news_is_not_broadcast_but_comes_with_the_next_round(
         assert one.store.unsent() == []
         assert one.service.snapshot().counters["bus.published"] == 1
         await until(lambda: quiet.id in two.store.ids(), seconds=45)
+
+
+async def test_in_a_large_swarm_too_who_asks_and_knows_more_is_asked_back(
+    network: MemoryNetwork, autojump_clock: trio.testing.MockClock
+) -> None:
+    one, two = swarm(network, 2)
+    for node in (one, two):
+        for number in range(100, 100 + 2 * SMALL_SWARM):
+            node.store.write(identity(number), b"known to both")
+
+    def requests() -> int:
+        return two.service.snapshot().counters["catchup.requests"]
+
+    async with one.running(), two.running():
+        await until(lambda: two.service.snapshot().peers)
+        await trio.sleep(215)  # far from the next round
+        before, known = requests(), two.store.heads()
+        two.service._asked(one.peer_id, known)
+        await trio.sleep(1)
+        assert requests() == before
+        two.service._asked(one.peer_id, known | {identity(100).peer_id: 2})
+        await trio.sleep(1)
+        assert requests() == before + 1
 
 
 async def test_an_idle_swarm_asks_ever_less_and_a_busy_one_often(
