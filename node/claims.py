@@ -5,7 +5,7 @@ gossip's; nothing here is waited for, and nothing depends on an answer.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import trio
@@ -14,7 +14,7 @@ from gossip.puller import SMALL_SWARM
 from node.notebook import Notebook
 from swarm.claim import Lease, Leases, lease_key
 from swarm.finding import Proposal
-from swarm.ledger import Entry
+from swarm.ledger import Newcomers
 from swarm.program import canonical_key
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, Parameter
 from swarm.trial import Track
@@ -48,8 +48,7 @@ class Claims:
         self._own: dict[int, _Own] = {}  # by slot
         self._told: dict[int, tuple[str, float]] = {}  # the last claim of each slot, and when it ends
         self._others = Leases(self._seconds(MOST_TRIALS))
-        self._read: Sequence[Entry] = ()
-        self._count = 0  # of what was read
+        self._newcomers = Newcomers(notebook.ledger)
         self._values: set[_Setting] = set()
 
     def when_claimed(self, tell: Tell) -> None:
@@ -170,14 +169,12 @@ class Claims:
 
     def _known_values(self) -> set[_Setting]:
         """Of every config that was tried on this track."""
-        arrived = self._notebook.ledger.arrived
-        if self._read is not arrived:  # somebody was forgotten
-            self._read, self._count = arrived, 0
+        anew, fresh = self._newcomers.look()
+        if anew:
             self._values = set(_settings(self._notebook.brief.base_config))
-        for entry in arrived[self._count :]:
+        for entry in fresh:
             if entry.finding.track == self._track:
                 self._values.update(_settings(entry.finding.proposal.config))
-        self._count = len(arrived)
         return self._values
 
 

@@ -3,12 +3,12 @@
 Derived from the ledger, whose new findings are read at each question. Owns nothing but what it has worked out of them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from swarm.brief import Brief
-from swarm.ledger import Entry, Ledger
+from swarm.ledger import Entry, Ledger, Newcomers
 from swarm.program import canonical_key
 from swarm.trial import Track
 from swarm.words import BriefError, Outcome
@@ -19,22 +19,20 @@ SOURCES_AT_ONCE = 4  # read at one question, some 50 ms each; of a restart's hun
 
 class Tried:
     def __init__(self, brief: Brief, ledger: Ledger, track: Track) -> None:
-        self._brief, self._ledger, self._track = brief, ledger, track
-        self._read: Sequence[Entry] = ()
-        self._count = 0  # of what was read
+        self._brief, self._track = brief, track
+        self._newcomers = Newcomers(ledger)
         self._keys: set[str] = set()
         self._with_source: list[Entry] = []  # whose canonical keys are not known yet
 
     def keys(self) -> AbstractSet[str]:
         """Of all that was run, cancelled trials apart: the keys of the exact texts, and the canonical ones. Grows as
         more is asked for."""
-        if self._read is not self._ledger.arrived:  # somebody was forgotten
-            self._read, self._count = self._ledger.arrived, 0
+        anew, fresh = self._newcomers.look()
+        if anew:
             self._keys, self._with_source = set(), []
-        for entry in self._read[self._count :]:
+        for entry in fresh:
             if entry.finding.track == self._track and entry.finding.outcome is not Outcome.CANCELLED:
                 self._note(entry)
-        self._count = len(self._read)
         for _ in range(min(SOURCES_AT_ONCE, len(self._with_source))):
             self._keys.add(key_of(self._brief, self._with_source.pop()))
         return self._keys

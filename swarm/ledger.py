@@ -320,6 +320,24 @@ class Ledger:
         return set(self._tried.get(track, ()))
 
 
+class Newcomers:
+    """Reads what came into a ledger since it last looked: for whoever keeps something that findings only add to."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._read: Sequence[Entry] = ()
+        self._count = 0  # of what was read
+
+    def look(self) -> tuple[bool, Sequence[Entry]]:
+        """Whether to begin anew, because an author was forgotten or this is the first look; and what came since."""
+        anew = self._read is not self._ledger.arrived
+        if anew:
+            self._read, self._count = self._ledger.arrived, 0
+        fresh = self._read[self._count :]
+        self._count = len(self._read)
+        return anew, fresh
+
+
 def branch_head(own: Iterable[Entry]) -> Entry | None:
     """Where one author's branch stands after these findings of one track: at the last keep.
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from samples import TRACK, make_brief, make_entry, make_finding, make_trial
 
 from swarm.brief import Acceptance
-from swarm.ledger import Ledger, ReplayEntry, fold, lineage
+from swarm.ledger import Ledger, Newcomers, ReplayEntry, fold, lineage
 from swarm.replay import Replay
 from swarm.trial import Track
 from swarm.verdict import Verdict, judge, prior_noise
@@ -197,3 +197,16 @@ def test_a_forgotten_author_leaves_nothing_behind(rng: random.Random):
         ledger.forget(author)
         assert view(ledger) == view(folded([record for record in records if record.author != author]))
         assert not any(one.author == author for entry in ledger.entries() for one in ledger.replays(entry.id))
+
+
+def test_newcomers_are_read_once_and_from_the_start_when_an_author_was_forgotten() -> None:
+    one, other = make_entry(make_finding(BRIEF, 1, 2.0)), make_entry(make_finding(BRIEF, 1, 2.1), "12D3KooWAuthorB")
+    ledger = Ledger(BRIEF.acceptance)
+    newcomers = Newcomers(ledger)
+    assert newcomers.look() == (True, [])
+    ledger.apply(one)
+    ledger.apply(other)
+    assert newcomers.look() == (False, [one, other])
+    assert newcomers.look() == (False, [])
+    ledger.forget(other.author)
+    assert newcomers.look() == (True, [one])

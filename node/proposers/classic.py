@@ -26,7 +26,7 @@ from swarm.finding import Proposal
 from swarm.ledger import Entry
 from swarm.words import Operator, short
 
-STANDING = (Local.name, Tpe.name, CmaEs.name)  # arms that start from somewhere
+FOLLOWING = (Local.name, Tpe.name, CmaEs.name)  # arms that start from a config: ours, or the leader's
 ATTEMPTS = 10  # draws of one arm until one is worth a trial; a space with anything left to try needs one or two
 WARM_UP = 12  # experiments of a track before which most turns are random: a naive start is far from good,
 WARM_SHARE = 0.75  # and models need something to learn from; see docs/log.md
@@ -106,7 +106,7 @@ def _best_of(request: Request, arm: Arm, screening: Screening) -> _Drawn | None:
     """The first draft of an arm that nothing speaks against, else the one that least does; None if none is new."""
     rng = random.Random(f"{_seed(request)}/{arm.name}/draw")
     least: _Drawn | None = None
-    ahead = leader(request, random.Random(f"{_seed(request)}/leader")) if arm.name in STANDING else None
+    ahead = leader(request, random.Random(f"{_seed(request)}/leader")) if arm.name in FOLLOWING else None
     for _ in range(ATTEMPTS):
         draft = arm.draw(request, rng) if ahead is None else _standing_on(ahead, request, arm, rng)
         if draft is None:
