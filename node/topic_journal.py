@@ -56,6 +56,7 @@ class TopicJournal:
         self.journal = journal
         self.brief = brief
         self._told: dict[str, None] = {}  # and the disk does not know it yet
+        self._may_have_unsent = True
         self._held_back = ""  # an author of whom only that is told which others gave us or were given
         self._forked = set(journal.forked(brief))
         self._ids: dict[str, str] = {}  # author -> id of the record at its head
@@ -84,6 +85,7 @@ class TopicJournal:
             added = self._insert(record, received, sent=not own, peer=peer, way=str(way))
         if added:
             self._move_head(record)
+            self._may_have_unsent |= own
         return bool(added)
 
     def _move_head(self, record: Record) -> None:
@@ -284,13 +286,15 @@ class TopicJournal:
         return frames
 
     def unsent(self) -> list[Record]:
-        if self._held_back:
+        if self._held_back or not self._may_have_unsent:
             return []
         rows = self.journal.query(
             "SELECT id, frame FROM records WHERE brief = ? AND sent = 0 ORDER BY seq LIMIT ?",
             (self.brief, _UNSENT + len(self._told)),
         )
-        return [open_frame(frame) for id, frame in rows if id not in self._told][:_UNSENT]
+        unsent = [open_frame(frame) for id, frame in rows if id not in self._told][:_UNSENT]
+        self._may_have_unsent = bool(unsent)
+        return unsent
 
     def mark_sent(self, ids: Iterable[str]) -> None:
         """On a full disk it is written down with the next ones; the network must not end with it."""
