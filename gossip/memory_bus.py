@@ -143,6 +143,7 @@ class MemoryNetwork:
         self._linked.pop(bus.peer_id, None)
         links = self._links.get(bus.peer_id, {})
         bus.links = tuple(links[peer] for peer in sorted(links) if links[peer].same_topic)
+        bus.topic_peers = tuple(link.receiver.peer_id for link in bus.links)
 
     def linked(self, peer: str) -> tuple[str, ...]:
         found = self._linked.get(peer)
@@ -166,8 +167,6 @@ class MemoryNetwork:
 
     def loses(self, link: "Link[MemoryBus]") -> bool:
         """Whether a link loses the next frame."""
-        if not self.loss and not self.lines:
-            return False
         kept = 1.0 - self.loss
         for bus in (link.sender, link.receiver):
             if bus.peer_id in self.lines:
@@ -196,6 +195,7 @@ class MemoryBus:
         self.branches: BranchSource = NoBranches()
         self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
         self.links: tuple[Link[MemoryBus], ...] = ()  # to peers of the topic
+        self.topic_peers: tuple[str, ...] = ()
         self.seen: dict[bytes, float] = {}  # hash of a frame -> when it came, or will
         self._counts: Counter[str] = Counter()
         self.traffic: Traffic = LinkedTraffic(self._settle)
@@ -203,13 +203,10 @@ class MemoryBus:
         self.broken = trio.Event()
         self._why_broken: Exception = BusFailed("memory bus was broken by a test")
         self._deliver_claim: Deliver | None = None
+        self.hears_claims = False
 
     def hear_claims(self, deliver: Deliver) -> None:
-        self._deliver_claim = deliver
-
-    @property
-    def hears_claims(self) -> bool:
-        return self._deliver_claim is not None
+        self._deliver_claim, self.hears_claims = deliver, True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
@@ -342,7 +339,7 @@ class MemoryBus:
             self._network.unlink(self.peer_id, peer)
 
     def peers(self) -> tuple[str, ...]:
-        return tuple(link.receiver.peer_id for link in self.links)
+        return self.topic_peers
 
     def connected(self) -> tuple[str, ...]:
         return self._network.linked(self.peer_id)
@@ -366,11 +363,18 @@ class MemoryBus:
 
     def _pass_on(self, frame: bytes, digest: bytes, came_from: str, *, claim: bool) -> None:
         network, size, now = self._network, len(frame), trio.current_time()
+        lossy = bool(network.loss or network.lines)
         for link in self.links:
             receiver = link.receiver
-            if receiver.peer_id == came_from or (claim and not receiver.hears_claims) or network.loses(link):
+            if receiver.peer_id == came_from or (claim and not receiver.hears_claims):
                 continue
-            link.count(size, claim=claim)
+            if lossy and network.loses(link):
+                continue
+            link.frames += 1
+            link.bytes += size
+            if claim:
+                link.claims += 1
+                link.claim_bytes += size
             known = receiver.seen.get(digest)
             if known is not None and known <= now:  # nothing but its counters will notice
                 continue

@@ -86,8 +86,10 @@ class _ClockedBus(MemoryBus):
         super().hear_claims(self._clocked(deliver))
 
     def _clocked(self, deliver: Deliver) -> Deliver:
+        clock = self._member.clock
+
         def delivered(forwarder: str, frame: bytes) -> Answer:
-            with wall_clock_of(self._member.clock):
+            with wall_clock_of(clock):
                 return deliver(forwarder, frame)
 
         return delivered

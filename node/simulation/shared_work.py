@@ -1,6 +1,7 @@
 """Work that equal nodes of one process need not do each: a frame is opened, and a finding decoded, once for all.
 
-Pure functions of bytes, so that nothing a node sees or decides changes; signatures are still checked, the first time.
+Pure functions, so that nothing a node sees or decides changes; signatures are still checked, the first time. (What a
+finding's event says of when it came is when it came first to anybody; nobody here asks.)
 What one node has packed for another is real bytes, counted as such, that also say what they were made of: it need not
 be read again. Bytes that no node of ours has packed, a hostile peer's, are read like everywhere.
 Half of a large simulation's time without it (docs/log.md).
@@ -13,7 +14,9 @@ from typing import Any, TypeVar, cast
 
 from gossip import catchup, claims
 from gossip.envelope import Record, open_frame
+from node import claims as node_claims
 from node import notebook, tried
+from swarm import ledger
 from swarm.brief import Brief
 from swarm.ledger import Entry
 
@@ -29,7 +32,9 @@ def shared_work() -> Generator[None]:
         [
             *((importlib.import_module(name), "open_frame", opened) for name in _OPENERS),
             (notebook, "entry_of", _once(notebook.entry_of, _id)),
-            (notebook, "clean", _once(notebook.clean, _itself_and_limit)),
+            (notebook, "received", _once(notebook.received, _first_id)),
+            (node_claims, "changed_settings", _once(node_claims.changed_settings, _second_id)),
+            (ledger, "spread", _once(ledger.spread, _itself)),
             (catchup, "encode_request", _packed(catchup.encode_request)),
             (catchup, "decode_request", _unpacked(catchup.decode_request)),
             (catchup, "encode_page", _packed(catchup.encode_page)),
@@ -55,12 +60,8 @@ def _once(function: Callable[..., T], name: Callable[..., Hashable]) -> Callable
     return asked
 
 
-def _itself(frame: bytes, _brief: str = "") -> bytes:
-    return frame
-
-
-def _itself_and_limit(text: str, limit: int) -> tuple[str, int]:
-    return text, limit
+def _itself(one: Hashable, _brief: str = "") -> Hashable:
+    return one
 
 
 class _Packed(bytes):
@@ -89,7 +90,11 @@ def _id(record: Record, _brief: Brief) -> str:
     return record.id
 
 
-def _second_id(_brief: Brief, entry: Entry) -> str:
+def _first_id(entry: Entry) -> str:
+    return entry.id
+
+
+def _second_id(_base: object, entry: Entry) -> str:
     return entry.id
 
 
