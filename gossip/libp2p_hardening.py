@@ -6,6 +6,7 @@ nothing of topics or records.
 """
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,6 +27,7 @@ from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
 from multiaddr import Multiaddr
 
 from gossip.traffic import Kind, Traffic
@@ -68,8 +70,11 @@ class SafePubsub(Pubsub):
         self, host: IHost, router: "SafeGossipSub", *, on_change: Callable[[], None], traffic: Traffic, **options: Any
     ) -> None:
         super().__init__(host, router, **options)
+        self.seen_messages.stop()
+        self.seen_messages = self.seen = SeenMessages(self.seen_messages.ttl)
         self._traffic = traffic
         self.survived: Counter[str] = Counter()
+        self.messages_in: Counter[str] = Counter()  # by topic of ours, each time that one comes
         self._on_change = on_change
 
     async def continuously_read_stream(self, stream: INetStream) -> None:
@@ -85,6 +90,7 @@ class SafePubsub(Pubsub):
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         if msg_forwarder != self.my_id:
             self._traffic.received(msg_forwarder.to_base58(), Kind.BROADCAST, messages=1)
+            self.messages_in.update(topic for topic in msg.topicIDs if topic in self.topic_validators)
         try:
             await super().push_msg(msg_forwarder, msg)
         except Exception:  # for example a message whose key does not decode: fatal to the library
@@ -154,6 +160,22 @@ class SafePubsub(Pubsub):
             self.peer_topics.setdefault(topic, set()).add(peer_id)
         self.survived["stream_left_behind"] += 1
         return True
+
+
+class SeenMessages(LastSeenCache):
+    """Which messages have come, swept by who owns it. The library's has a thread that it never stops, and that goes by
+    a real clock where time is simulated."""
+
+    def __init__(self, ttl: int) -> None:  # not the library's: it starts the thread
+        self.ttl = ttl
+        self.lock = threading.Lock()
+        self.cache = {}
+
+    def sweep(self) -> None:
+        self._sweep()
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
 
 
 class SafeGossipSub(GossipSub):

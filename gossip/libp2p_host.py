@@ -27,7 +27,7 @@ from gossip.libp2p_hardening import (
     guard_streams,
     never_dial_by_itself,
 )
-from gossip.libp2p_tcp import BoundTcp
+from gossip.libp2p_transport import BoundTransport
 from gossip.traffic import Traffic
 
 _MESHSUB = [TProtocol("/meshsub/1.1.0"), TProtocol("/meshsub/1.0.0")]  # 1.2 costs twice the CPU (measured)
@@ -40,14 +40,14 @@ def swarm_of(host: IHost) -> Swarm:
     return swarm
 
 
-def build_host(seed: bytes, tcp: BoundTcp, addresses: Callable[[], list[Multiaddr]]) -> IHost:
+def build_host(seed: bytes, transport: BoundTransport, addresses: Callable[[], list[Multiaddr]]) -> IHost:
     keys = create_new_key_pair(seed)
     host = new_host(
         key_pair=keys,
         # Noise alone: the default also offers plaintext, where anyone can claim any peer id (measured).
         sec_opt={NOISE: NoiseTransport(keys, noise_privkey=create_new_x25519_key_pair().private_key)},
         muxer_opt={TProtocol(YAMUX): Yamux},
-        transports=[tcp],
+        transports=[transport],
         connection_config=ConnectionConfig(
             min_connections=0,
             low_watermark=0,

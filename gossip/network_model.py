@@ -44,6 +44,13 @@ class NetworkModel:
             known = self._addresses[peer_id] = str(Address("ip4", "127.0.0.1", port, peer_id))
         return known
 
+    def peer_at(self, transport: str) -> str:
+        """Whose address that is. Raises ConnectionRefusedError."""
+        for address in self._addresses.values():
+            if address.startswith(f"{transport}/p2p/"):
+                return address.rpartition("/")[2]
+        raise ConnectionRefusedError(f"nobody has the address {transport}")
+
     def partition(self, *groups: Iterable[str]) -> None:
         """Peers of different groups lose each other; a peer in no group is in one of its own with the other unnamed."""
         self._group_of = {peer: number for number, group in enumerate(groups, start=1) for peer in group}
