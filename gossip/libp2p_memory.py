@@ -6,8 +6,8 @@ about what lies below libp2p.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 
 import trio
 from libp2p.abc import IListener, IRawConnection
@@ -15,6 +15,7 @@ from libp2p.custom_types import THandler
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.peer.id import ID
 from libp2p.transport.exceptions import OpenConnectionError
 from multiaddr import Multiaddr
 
@@ -36,6 +37,22 @@ def in_memory(network: CabledNetwork, peer: str) -> OpenTransport:
         return MemoryTransport(network, peer)
 
     return open_transport
+
+
+@contextmanager
+def peers_in_one_order() -> Generator[None]:
+    """Inside, sets of peer ids have the same order in every process; as it comes, it is that of the process' salt for
+    hashes of bytes, and GossipSub chooses and sends in it. No host may live across the border."""
+
+    def by_bytes(peer: ID) -> int:
+        return int.from_bytes(peer.to_bytes()[-8:], "big")
+
+    before = ID.__hash__
+    ID.__hash__ = by_bytes  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ID.__hash__ = before  # type: ignore[method-assign]
 
 
 class MemoryTransport(BoundTransport):
