@@ -237,10 +237,15 @@ class Libp2pBus:
         counts = Counter(self._counts)
         if self._transport is not None:
             counts.update(self._transport.counts)
-        if self._pubsub is not None:
-            counts.update({f"survived_{name}": number for name, number in self._pubsub.survived.items()})
-            counts["claims_in"] = self._pubsub.messages_in[self._topic + CLAIMS]
+        counts.update(self._of_pubsub())
         return dict(sorted(counts.items()))
+
+    def _of_pubsub(self) -> dict[str, int]:
+        pubsub = self._pubsub
+        if pubsub is None:
+            return {}
+        counts = {f"survived_{name}": number for name, number in pubsub.survived.items()}
+        return counts | {"claims_in": pubsub.messages_in[self._topic + CLAIMS]}
 
     # --- the host ---
 
@@ -310,6 +315,7 @@ class Libp2pBus:
         return [text for text in dict.fromkeys(known) if everybody_reaches(parse_dialable(text))][:2]
 
     def _close(self) -> None:
+        self._counts.update(self._of_pubsub())  # it is asked what it counted after its end, too
         self._host = self._relay = self._pubsub = self._streams = self._nursery = None
         self._blob_streams = self._git_streams = None
         self._peers = ()

@@ -6,7 +6,6 @@ nothing of topics or records.
 """
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -27,9 +26,9 @@ from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.stream_muxer.yamux.yamux import Yamux
-from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
 from multiaddr import Multiaddr
 
+from gossip.libp2p_seen import SeenMessages
 from gossip.traffic import Kind, Traffic
 
 OUT_QUEUE_RPCS = 256  # per peer; the library's 32 drops two thirds of a burst of 50 in silence (measured)
@@ -162,22 +161,6 @@ class SafePubsub(Pubsub):
         return True
 
 
-class SeenMessages(LastSeenCache):
-    """Which messages have come, swept by who owns it. The library's has a thread that it never stops, and that goes by
-    a real clock where time is simulated."""
-
-    def __init__(self, ttl: int) -> None:  # not the library's: it starts the thread
-        self.ttl = ttl
-        self.lock = threading.Lock()
-        self.cache = {}
-
-    def sweep(self) -> None:
-        self._sweep()
-
-    def stop(self) -> None:
-        """There is nothing to stop."""
-
-
 class SafeGossipSub(GossipSub):
     """The router's hooks run as tasks of the pubsub service, where an exception ends everything."""
 
@@ -288,12 +271,3 @@ def _addresses_of(host: IHost, peer: ID) -> list[Multiaddr]:
         return list(host.get_peerstore().addrs(peer))
     except PeerStoreError:
         return []
-
-
-def never_dial_by_itself(swarm: Swarm) -> None:
-    """The library's auto-connector cannot be turned off by its settings and dials what it likes; the service dials."""
-
-    async def nothing() -> None:
-        return
-
-    swarm.auto_connector.maybe_connect = nothing  # type: ignore[method-assign]

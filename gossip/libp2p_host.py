@@ -19,13 +19,13 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
+from gossip.libp2p_connections import never_dial_by_itself, prefer_newest
 from gossip.libp2p_hardening import (
     SafeGossipSub,
     SafePubsub,
     bound_pushed_addresses,
     free_inbound_slots,
     guard_streams,
-    never_dial_by_itself,
 )
 from gossip.libp2p_transport import BoundTransport
 from gossip.traffic import Traffic
@@ -60,6 +60,7 @@ def build_host(seed: bytes, transport: BoundTransport, addresses: Callable[[], l
     )
     swarm_of(host).retry_config = RetryConfig(max_retries=0)  # the service decides when to dial again
     never_dial_by_itself(swarm_of(host))
+    prefer_newest(swarm_of(host))
     bound_pushed_addresses(host)
     own = Multiaddr(f"/p2p/{host.get_id().to_base58()}")
     # As it comes, it takes the relay's /p2p/ out of an address that leads through a relay.

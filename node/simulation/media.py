@@ -44,9 +44,8 @@ def medium_of(name: Name, scenario: Scenario, rng: Random) -> Medium:
     if name == "memory":
         return _BusesInMemory(scenario.network, rng)
     if scenario.nodes > MAX_HOSTS:
-        raise ScenarioError(
-            f"{scenario.name} has {scenario.nodes} nodes, over libp2p at most {MAX_HOSTS} are run; make it smaller with --scale"
-        )
+        many = f"{scenario.name} has {scenario.nodes} nodes, and over libp2p at most {MAX_HOSTS} are run"
+        raise ScenarioError(f"{many}; make it smaller with --scale")
     return _Libp2pInMemory(scenario.network, rng)
 
 

@@ -35,15 +35,17 @@ def virtual_wall_clock() -> float:
 def library_time(seed: int) -> Generator[None]:
     """Around a run: `time` and `random`, as libraries use them, follow virtual time and the seed; each task's own wall
     clock, where it has one. Outside of the run, in other threads too, they are what they always are."""
-    real, draws = (time.time, time.monotonic), random.getstate()  # noqa: TID251 - this is the place
-    time.time = _inside(wall_clock, real[0])
-    time.monotonic = _inside(trio.current_time, real[1])
+    draws, clocks = random.getstate(), {"time": wall_clock, "monotonic": trio.current_time}
+    real = {name: getattr(time, name) for name in clocks}
+    for name, virtual in clocks.items():
+        setattr(time, name, _inside(virtual, real[name]))
     random.seed(seed)
     try:
         with wall_clock_of(virtual_wall_clock):
             yield
     finally:
-        time.time, time.monotonic = real
+        for name, clock in real.items():
+            setattr(time, name, clock)
         random.setstate(draws)
 
 
