@@ -7,6 +7,7 @@ what a frame means and what is kept are none of its business. docs/protocol.md h
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 import trio
 from libp2p.abc import IHost
@@ -227,7 +228,7 @@ class Libp2pBus:
             known = self._host.get_peerstore().addrs(ID.from_base58(peer))
         except PeerStoreError:
             return ()
-        plain = [str(address).removesuffix(f"/p2p/{peer}") for address in known[:16]]
+        plain = [_text(address).removesuffix(f"/p2p/{peer}") for address in known[:16]]
         return dialable([f"{address}/p2p/{peer}" for address in plain])
 
     def addresses(self) -> tuple[str, ...]:
@@ -369,6 +370,13 @@ class Libp2pBus:
         if self._host is None:
             raise BusFailed("networking is not running")
         return swarm_of(self._host)
+
+
+@lru_cache(maxsize=1024)
+def _text(address: Multiaddr) -> str:
+    """The library makes it anew each time, and every few seconds all of them are looked at (measured: a tenth of an
+    idle node's computing)."""
+    return str(address)
 
 
 def _why_not(error: BaseException) -> str:

@@ -109,25 +109,23 @@ class MemoryTransport(BoundTransport):
 
 
 class CableStream(ReadWriteCloser):
-    """An end of a cable as libp2p reads and writes a socket; one reader and one writer at a time, as there."""
+    """An end of a cable as libp2p reads and writes a socket. Without the locks that a socket needs: a cable takes a
+    piece whole, and yamux reads in one task."""
 
     def __init__(self, end: End, port: int, when_closed: Callable[[], object]) -> None:
         self._end, self._port, self._when_closed = end, port, when_closed
-        self._reading, self._writing = trio.Lock(), trio.Lock()
 
     async def read(self, n: int | None = None) -> bytes:
-        async with self._reading:
-            try:
-                return await self._end.read(_READ_BYTES if n is None else n)
-            except CableBroken as error:
-                raise ConnectionClosedError(str(error), transport="memory") from error
+        try:
+            return await self._end.read(_READ_BYTES if n is None else n)
+        except CableBroken as error:
+            raise ConnectionClosedError(str(error), transport="memory") from error
 
     async def write(self, data: bytes) -> None:
-        async with self._writing:
-            try:
-                await self._end.write(data)
-            except CableBroken as error:
-                raise ConnectionClosedError(str(error), transport="memory") from error
+        try:
+            await self._end.write(data)
+        except CableBroken as error:
+            raise ConnectionClosedError(str(error), transport="memory") from error
 
     async def close(self) -> None:
         self._end.close()

@@ -85,7 +85,7 @@ print(simulate(Scenario.model_validate_json(sys.argv[1]), 1, over="libp2p").obse
 
 def test_the_same_seed_gives_the_same_run_also_where_strings_hash_otherwise():
     chosen = scenario(PARTITION, RESTARTS, LATE)
-    here = run(chosen)[1].trace
+    here = run(chosen)[0].observation.trace
     there = subprocess.run(
         [sys.executable, "-c", PROGRAM, chosen.model_dump_json()],
         env=os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)},
