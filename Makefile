@@ -30,6 +30,7 @@ help:
 	@echo "make bench-git           branches between peers, beside git's own daemon; bench-large-pack: a gigabyte, refused"
 	@echo "make bench-browse        the page to browse, on 10,000 findings"
 	@echo "make bench-sharing       does sharing help, at equal compute; bench-scaling: 1 to 64 nodes; bench-scale: what thousands of nodes would cost"
+	@echo "make bench-sim           whether the swarm holds, in figures; ARGS=\"--seeds 20 --scale 1 --sharing-seeds 10\": all of it, hours"
 	@echo "make sim                 every scenario of configs/sim in virtual time; minutes to an hour"
 	@echo "make fuzz                a million hostile byte strings"
 	@echo "make setup               only set up .venv; then use .venv/bin/swarm"
@@ -63,10 +64,10 @@ bench-proposers: setup
 bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-scenario bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
-bench-sharing bench-scaling bench-scale: bench-%: setup-dev
+bench-sharing bench-scaling bench-scale bench-sim: bench-%: setup-dev
 	$(BIN)/swarm bench $* $(ARGS)
 
-bench-sim sim: setup-dev
+sim: setup-dev
 	for scenario in configs/sim/*.toml; do echo "$$scenario"; $(BIN)/swarm simulate "$$scenario" $(ARGS) || exit; done
 
 fuzz: setup-dev

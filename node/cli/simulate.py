@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="This share of the nodes and of the hours.",
 )
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Runs at a time, a core each.")
 @click.option("--hours", type=click.FloatRange(0, 168, min_open=True), help="So many hours instead of the scenario's.")
 @click.option(
     "--over",
@@ -53,6 +54,7 @@ def simulate(
     seeds: int,
     first_seed: int,
     scale: float,
+    jobs: int,
     hours: float | None,
     over: Literal["memory", "libp2p"],
     baseline: Path | None,
@@ -65,23 +67,17 @@ def simulate(
     Exit status 1 if a finding is missing or honest ledgers differ when it is quiet again.
     """
     from node.simulation import stored
-    from node.simulation.figures import look, together
+    from node.simulation.figures import together
+    from node.simulation.many import Task, run_tasks
     from node.simulation.scenario import read_scenario
     from node.simulation.smaller import smaller
-    from node.simulation.world import Run
-    from node.simulation.world import simulate as run_one
 
     path = located(scenario)
     chosen = smaller(read_scenario(path), scale, hours)
     before = stored.load(baseline, chosen.name) if baseline is not None else None
-    results: list[Result] = []
-
-    def looked(run: Run) -> None:
-        results.append(look(run))
-
-    with _bar(seeds, quiet=as_json) as tell:
-        for number in range(seeds):
-            run_one(chosen, first_seed + number, lambda share, number=number: tell(number + share), looked, over=over)
+    tasks = [Task(chosen, first_seed + number, over) for number in range(seeds)]
+    with progress_bar(seeds, quiet=as_json) as tell:
+        results = [done.result for done in run_tasks(tasks, jobs, tell)]
     changed = [] if before is None else stored.changes(before, [result.figures for result in results])
     if save is not None:
         stored.save(save, chosen.name, results)
@@ -140,7 +136,7 @@ def _draw(path: Path, results: "list[Result]", hours: float) -> None:
 
 
 @contextmanager
-def _bar(seeds: int, *, quiet: bool) -> Generator[Callable[[float], None]]:
+def progress_bar(seeds: int, *, quiet: bool) -> Generator[Callable[[float], None]]:
     """On a terminal, a bar on standard error. Is told how many runs are done, with fractions."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
