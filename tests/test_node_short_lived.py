@@ -49,10 +49,14 @@ def test_what_the_work_hands_out_and_what_was_there_before_stays():
 
 
 def test_the_collector_is_on_again_afterwards_if_it_was_also_after_an_error():
-    gc.enable()
-    with pytest.raises(ZeroDivisionError), short_lived():
+    @short_lived()
+    def fail() -> None:
         assert not gc.isenabled()
-        _ = 1 / 0
+        raise ValueError("no")
+
+    gc.enable()
+    with pytest.raises(ValueError, match="no"):
+        fail()
     assert gc.isenabled()
 
 
