@@ -8,14 +8,14 @@ is what a node's memory grew by (docs/log.md, 2026-11-30). Refuses to know what 
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 _TURN = threading.Lock()  # the collector's switch is the whole process's: one such work at a time
 
 
 @contextmanager
-def short_lived() -> Iterator[None]:
+def short_lived() -> Generator[None]:
     """For a function, as a decorator: what it made and did not hand out is gone when it returns.
 
     Meanwhile nothing grows old, so that only what is new is looked at in the end: milliseconds, however much the
