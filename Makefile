@@ -9,7 +9,7 @@ PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 TORCH  := torch==2.13.0
 
-.PHONY: launch join test test-long soak check bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-scenario bench-proposers bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse bench-sharing bench-scaling bench-scale bench-sim sim fuzz format setup setup-dev clean
+.PHONY: launch join test test-long soak check bench-eval bench-sandbox bench-smoke bench-memory bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-scenario bench-proposers bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse bench-sharing bench-scaling bench-scale bench-sim sim fuzz format setup setup-dev clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make soak                whole nodes for an hour, or ARGS=\"--hours 8\": what grows, is lost or is left behind"
 	@echo "make check               ruff, pyright rules (basedpyright), import rules"
 	@echo "make bench-eval          what measuring a trial costs; bench-sandbox: what confining it costs; bench-smoke: trying a change"
+	@echo "make bench-memory        what a node grows by with each experiment"
 	@echo "make bench-train         train.py beside nanoGPT's recipe; bench-verdict: the verdict, simulated"
 	@echo "make bench-gossip        findings between 20 processes; bench-blob, bench-traffic, bench-faults: the rest of the network"
 	@echo "make bench-scenario      a scenario of configs/sim with real processes, an hour in a minute"
@@ -61,7 +62,7 @@ check: setup-dev
 bench-proposers: setup
 	@$(BIN)/swarm bench proposers $(ARGS)
 
-bench-eval bench-sandbox bench-smoke bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-scenario bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse: bench-%: setup-dev
+bench-eval bench-sandbox bench-smoke bench-memory bench-train bench-verdict bench-gossip bench-blob bench-traffic bench-faults bench-scenario bench-early-stop bench-surrogate bench-llm-down bench-duplicates bench-git bench-large-pack bench-browse: bench-%: setup-dev
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
 
 bench-sharing bench-scaling bench-scale bench-sim: bench-%: setup-dev

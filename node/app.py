@@ -14,6 +14,7 @@ import trio
 from gossip.blobs import OfferedBlobs
 from gossip.identity import Identity, load_or_create
 from gossip.refusal import GossipError
+from node.allocator import give_back_what_is_freed
 from node.branches.quotas import FILE_NAME as KEPT_BRANCHES
 from node.branches.service import Branches
 from node.branches.serving import Serving
@@ -80,6 +81,7 @@ class Stop:
 
 async def run_node(launch: Launch, screen: Screen) -> None:
     """Run until there is a reason to stop. Raises SwarmError or GossipError for expected failures."""
+    give_back_what_is_freed()
     events = Events()
     events.listen(screen.show)
     settings, proposer = settings_of(launch), proposer_of(launch, events)

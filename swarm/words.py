@@ -4,6 +4,7 @@ The table of words is in docs/design.md. Nothing here reads a clock, a file or a
 """
 
 from enum import StrEnum
+from functools import cache
 from typing import NewType
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +24,17 @@ class Frozen(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+    def model_post_init(self, _: object, /) -> None:
+        """Nobody asks a value which of its fields were given: one set for all of a kind. Their own, 0.7 kB each, were
+        a third of what a finding takes in a ledger."""
+        object.__setattr__(self, "__pydantic_fields_set__", _fields_of(type(self)))
+
+
+@cache
+def _fields_of(kind: type[Frozen]) -> set[str]:
+    """Never changed: a copy of a value has a copy of its set."""
+    return set(kind.model_fields)
 
 
 class Outcome(StrEnum):

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +31,13 @@ from node_process import write_topic  # noqa: E402
 
 from node.simulation.goals import report  # noqa: E402
 from tests.fault_plan import Deed, Plan, Step, soak_plan  # noqa: E402
-from tests.growth import HOUR, Sample, growth  # noqa: E402
+from tests.growth import HOUR  # noqa: E402
 from tests.lossy_network import Line  # noqa: E402
 from tests.real_nodes import NodePeer, found_in, left_behind, start_node  # noqa: E402
+from tests.soak_samples import Samples  # noqa: E402
 from tests.swarm_of_processes import NoNetwork, ProcessSwarm, process_swarm  # noqa: E402
 
 LOOK_SECONDS = 10.0  # between two samples; who is seen twice without a parent was left behind
-WARM_UP_SECONDS = 120.0  # of each life: imports, first connections, first trials
 QUIET_SECONDS = 300.0  # at most, for every finding to be everywhere
 GOALS = {
     "missing": ("<=", 0.0),
@@ -56,17 +56,18 @@ class Soak:
     training: int
     began_at: float = field(default_factory=trio.current_time)
     lives: list[NodePeer] = field(default_factory=list[NodePeer])
-    samples: dict[int, list[Sample]] = field(default_factory=lambda: defaultdict(list))
     done: Counter[Deed] = field(default_factory=Counter[Deed])
     away: set[int] = field(default_factory=set[int])  # on purpose
     hanging: set[int] = field(default_factory=set[int])
     ended: list[str] = field(default_factory=list[str])  # who did by itself, and when
     unclean: int = 0  # asked to stop, and gone without a goodbye
     orphans: dict[int, str] = field(default_factory=dict[int, str])
+    samples: Samples = field(init=False)
     _turn: trio.Lock = field(default_factory=trio.Lock)  # of who starts and ends nodes
 
     def __post_init__(self) -> None:
         self.before = frozenset(psutil.Process(self.swarm.pid).children())
+        self.samples = Samples(self.began_at)
 
     async def trouble(self) -> None:
         for step in self.plan.steps:
@@ -81,21 +82,14 @@ class Soak:
             await trio.sleep(LOOK_SECONDS)
             for number, life in enumerate(self.lives):
                 if life.alive:
-                    self._sample(int(life.name), number, life.pid)
+                    node, now = int(life.name), trio.current_time()
+                    self.samples.look(now, node, number, life.pid, trains=node < self.training)
             now = {one.pid: one for one in left_behind(self.swarm, self.before)}
             for pid in seen & set(now):
                 self.orphans.setdefault(pid, _described(now[pid]))
             seen = set(now)
             async with self._turn:
                 await self._revive()
-
-    def _sample(self, node: int, life: int, pid: int) -> None:
-        try:
-            process = psutil.Process(pid)
-            memory, files = process.memory_info().rss / 1e6, process.num_fds()
-        except psutil.NoSuchProcess:
-            return
-        self.samples[node].append(Sample(trio.current_time(), life, memory, files))
 
     async def _revive(self) -> None:
         """Whoever ended without having been asked to."""
@@ -189,13 +183,8 @@ class Soak:
         return sum(len(life.kept) for life in self.lives)
 
     def figures(self) -> dict[str, float]:
-        grown = {node: growth(samples, WARM_UP_SECONDS) for node, samples in sorted(self.samples.items())}
-        for node, one in grown.items():
-            last = self.samples[node][-1]
-            print(
-                f"node {node}: {one.memory_mb_per_hour:+8.1f} MB/hour, {one.files_per_hour:+6.1f} open files/hour, "
-                f"over {one.watched_seconds / 60:.0f} min; {last.memory_mb:.0f} MB, {last.files} files at the end"
-            )
+        print("\n".join(self.samples.lines()))
+        first = self.samples.of_node(0)
         deeds = {f"done_{deed.value}": float(count) for deed, count in sorted(self.done.items()) if count}
         return {
             "hours": (trio.current_time() - self.began_at) / HOUR,
@@ -207,18 +196,10 @@ class Soak:
             "left_behind": float(len(self.orphans)),
             "ended_by_themselves": float(len(self.ended)),
             "unclean_stops": float(self.unclean),
-            "memory_mb_per_hour_of_node_0": grown[0].memory_mb_per_hour if 0 in grown else 0.0,
-            "files_per_hour_of_node_0": grown[0].files_per_hour if 0 in grown else 0.0,
+            "memory_mb_per_hour_of_node_0": first.memory_mb_per_hour,
+            "files_per_hour_of_node_0": first.files_per_hour,
+            **self.samples.figures(),
         }
-
-    def save_samples(self) -> None:
-        """Beside the homes: what grew when is seen from these alone."""
-        lines = [
-            f"{node},{one.life},{one.at - self.began_at:.0f},{one.memory_mb:.1f},{one.files}\n"
-            for node, samples in sorted(self.samples.items())
-            for one in samples
-        ]
-        (self.swarm.folder / "samples.csv").write_text("node,life,seconds,memory_mb,files\n" + "".join(lines))
 
     def say_more(self) -> None:
         outcomes = sum((life.outcomes for life in self.lives), Counter[str]())
@@ -271,7 +252,7 @@ async def soak(arguments: argparse.Namespace, folder: Path, hosts: int) -> dict[
         await made.end()
         figures = made.figures()
         made.say_more()
-        made.save_samples()
+        made.samples.save(folder / "samples.csv")  # beside the homes
         nursery.cancel_scope.cancel()
     return figures
 

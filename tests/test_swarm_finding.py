@@ -122,6 +122,14 @@ def test_a_finding_that_was_stopped_early_has_no_number_and_has_not_failed():
     assert (again.outcome, again.val_bpb) == (Outcome.MEASURED, 1.5)
 
 
+def test_values_of_a_kind_share_the_set_of_their_fields_and_a_copy_changes_it_for_nobody():
+    one, other = (decode_finding(encode_finding(make_finding(BRIEF, number))) for number in (1, 2))
+    for a, b in ((one, other), (one.proposal, other.proposal), (one.trials[0], other.trials[0])):
+        assert a.model_fields_set is b.model_fields_set
+    assert one.model_copy(update={"node_name": "another", "no field": 1}).node_name == "another"
+    assert other.model_fields_set == set(Finding.model_fields)
+
+
 def test_brief_bytes_are_canonical():
     data = encode_brief(BRIEF)
     assert decode_brief(data) == BRIEF

@@ -1,7 +1,8 @@
 """Pictures of a run and of a branch, as PNG bytes: the loss curve, and how far the search has come.
 
 Owns how they look. matplotlib is imported on first use (about a second) and only its object interface is used, so
-that a thread can draw. Equal input gives equal bytes: no dates, no settings of the person's own.
+that a thread can draw. Equal input gives equal bytes: no dates, no settings of the person's own. A picture that is
+drawn leaves nothing in memory.
 """
 
 import io
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from node.short_lived import short_lived
 from swarm.finding import CurvePoint
 
 Axes = Any  # matplotlib's own types leave every keyword argument unknown
@@ -43,6 +45,7 @@ class RunPoint:
     val_bpb: float | None
 
 
+@short_lived()
 def curve_png(curve: Sequence[CurvePoint], title: str, val_bpb: float | None, budget_seconds: float) -> bytes:
     """Train loss against seconds of training, with the measured result."""
     figure, axes = _blank(title)
@@ -66,6 +69,7 @@ def curve_png(curve: Sequence[CurvePoint], title: str, val_bpb: float | None, bu
     return _png(figure)
 
 
+@short_lived()
 def progress_png(runs: Sequence[RunPoint], title: str) -> bytes:
     """val_bpb of every run, with the best so far as a step line."""
     figure, axes = _blank(title)

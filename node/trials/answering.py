@@ -37,7 +37,7 @@ BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}  # per forward pass; on a CPU the lo
 _BUILTIN = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 _KNOWN_NAMES = _BUILTIN | {"SafetensorError", "WrongShape"}
 
-Keep = Callable[[Batch, NDArray[np.float32]], None]  # gets a private copy; runs in a thread
+Keep = Callable[[Batch, NDArray[np.float32]], None]  # gets a private copy, its own until it returns; runs in a thread
 
 
 class BadAnswer(Exception):
@@ -71,8 +71,11 @@ class AnswerChannel:
         self._open.enter_context(theirs)
         self._socket = trio.socket.from_stdlib_socket(ours)
         self._open.callback(self._socket.close)
-        mapped = mmap.mmap(memory, size, prot=mmap.PROT_READ)  # unmapped with the last array that looks at it
+        mapped = mmap.mmap(memory, size, prot=mmap.PROT_READ)  # unmapped with the last array that looks at it: ours
         self._slots = np.frombuffer(mapped, "<f4").reshape(SLOTS, self._tokens, self._vocab_size)
+        # One for all copies, the kernel's own: the megabytes that each took from the heap of its thread stayed there.
+        private = mmap.mmap(-1, size // SLOTS)
+        self._private = np.frombuffer(private, "<f4").reshape(self._tokens, self._vocab_size)
         self.descriptors = (theirs.fileno(), memory)
         return self
 
@@ -80,6 +83,7 @@ class AnswerChannel:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._open.close()
+        del self._slots, self._private  # whoever still has this object, as a traceback does, has no megabytes of it
 
     async def ask_all(
         self, batches: Sequence[Batch], tokens: Callable[[Batch], Tokens], keep: Keep, *, last_only: bool = False
@@ -127,7 +131,10 @@ class AnswerChannel:
     def _copy(self, number: int, batch: Batch, last_only: bool) -> NDArray[np.float32]:
         rows, length = len(batch.begins), batch.length
         answered = self._slots[number % SLOTS, : rows * length]
-        return answered[length - 1 :: length].copy() if last_only else answered.copy()
+        answered = answered[length - 1 :: length] if last_only else answered
+        private = self._private[: len(answered)]
+        np.copyto(private, answered)
+        return private
 
     def _refuse_more(self) -> None:
         try:

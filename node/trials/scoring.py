@@ -111,11 +111,13 @@ def nats_of(logits: NDArray[np.float32], targets: Tokens) -> Nats:
     least 1 and the target's logit at most the greatest. Not finite where the answer was not.
     """
     nats: Nats = np.empty(len(targets))
+    scratch = np.empty((min(_ROWS, len(logits)), logits.shape[1]), np.float32)  # one: fresh pages cost as much as exp
     with np.errstate(over="ignore", invalid="ignore"):
         for at in range(0, len(targets), _ROWS):
             rows = logits[at : at + _ROWS]
             greatest = rows.max(axis=1, keepdims=True)
-            total = np.exp(rows - greatest).sum(axis=1, dtype=np.float64)
+            terms = np.subtract(rows, greatest, out=scratch[: len(rows)])
+            total = np.exp(terms, out=terms).sum(axis=1, dtype=np.float64)
             chosen = rows[np.arange(len(rows)), targets[at : at + _ROWS]].astype(np.float64)
             nats[at : at + _ROWS] = np.log(total) + (greatest[:, 0].astype(np.float64) - chosen)
     return nats
