@@ -6,27 +6,24 @@ import sys
 import click
 
 from node.cli.bench_problem import landscape_option, problem_of, proposer_option
-from node.cli.options import json_option
+from node.cli.options import NamesType, json_option
 
 
-class ArmsType(click.ParamType[tuple[str, ...]]):
-    name = "ARMS"
+def _arms() -> tuple[str, ...]:
+    from node.simulation.sharing import ARMS
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        from node.simulation.sharing import ARMS
-
-        named = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
-        for name in named:
-            if name not in ARMS:
-                self.fail(f"{name!r} is no arm; known are {', '.join(ARMS)}", param, ctx)
-        return named
+    return ARMS
 
 
 @click.command("sharing")
 @click.option("--nodes", type=click.IntRange(2, 256), default=8, show_default=True, help="Of the swarm.")
 @click.option("--trials", type=click.IntRange(5, 10_000), default=40, show_default=True, help="Of each node.")
 @click.option(
-    "--arms", type=ArmsType(), default="isolated,shared,pooled-random,central", show_default=True, help="Which."
+    "--arms",
+    type=NamesType("arm", _arms),
+    default="isolated,shared,pooled-random,central",
+    show_default=True,
+    help="Which.",
 )
 @click.option("--seeds", type=click.IntRange(2, 1000), default=10, show_default=True, help="Runs of each arm.")
 @proposer_option

@@ -4,25 +4,22 @@ import json
 
 import click
 
-from node.cli.options import json_option
+from node.cli.options import NamesType, json_option
 
 
-class PartsType(click.ParamType[tuple[str, ...]]):
-    name = "LIST"
+def _parts() -> tuple[str, ...]:
+    from node.simulation.summary import PARTS
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        from node.simulation.summary import PARTS
-
-        named = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
-        for name in named:
-            if name not in PARTS:
-                self.fail(f"{name!r} is no part; known are {', '.join(PARTS)}", param, ctx)
-        return named
+    return PARTS
 
 
 @click.command("sim")
 @click.option(
-    "--parts", type=PartsType(), default="scenarios,news,night,traffic,sharing", show_default=True, help="Which."
+    "--parts",
+    type=NamesType("part", _parts),
+    default="scenarios,news,night,traffic,sharing",
+    show_default=True,
+    help="Which.",
 )
 @click.option("--seeds", type=click.IntRange(1, 1000), default=2, show_default=True, help="Of each scenario.")
 @click.option(
@@ -52,10 +49,10 @@ def sim(
     """Every scenario; news among 35 nodes over libp2p; a night of 100; traffic of 1,000; what sharing brings."""
     from node.cli.simulate import progress_bar
     from node.simulation.goals import figure_lines, report
-    from node.simulation.summary import PARTS, Effort, goals_of, measure, runs_of
+    from node.simulation.summary import PARTS, Effort, Part, goals_of, measure, runs_of
 
     effort = Effort(seeds, scale, jobs, news_hours, night_hours, sharing_seeds)
-    chosen = [part for part in PARTS if part in parts]
+    chosen: list[Part] = [part for part in PARTS if part in parts]
     goals, found = goals_of(chosen), dict[str, float]()
     for part in chosen:
         with progress_bar(runs_of(part, effort), quiet=as_json) as tell:

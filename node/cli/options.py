@@ -49,6 +49,23 @@ class PageAddressType(click.ParamType[PageAddress | None]):
             self.fail(f"{value!r} is not an IP address and a port such as 127.0.0.1:7420{off}", param, ctx)
 
 
+class NamesType(click.ParamType[tuple[str, ...]]):
+    """Several names, separated by commas, each once. What may be named is asked for when it is wanted: it may take a
+    while to import."""
+
+    name = "LIST"
+
+    def __init__(self, what: str, known: Callable[[], tuple[str, ...]]) -> None:
+        self._what, self._known = what, known
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        named, known = tuple(dict.fromkeys(part.strip() for part in str(value).split(","))), self._known()
+        for name in named:
+            if name not in known:
+                self.fail(f"{name!r} is no {self._what}; known are {', '.join(known)}", param, ctx)
+        return named
+
+
 def home_option(command: F) -> F:
     return click.option(
         "--home",
