@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from node.research import SHARED_POINTS
 from node.simulation.world import simulated_brief
+from node.trials.output import coarse
 from swarm.finding import Finding, Proposal, decode_finding, encode_finding
 from swarm.ledger import Entry, Ledger
 from swarm.trial import CurvePoint, Track, Trial
@@ -17,7 +18,12 @@ def finding_like(rng: random.Random, number: int) -> Finding:
     """Of the size that the loop's have."""
     brief, track = simulated_brief(), Track(hardware_class="cpu-simulated-1", budget_seconds=120.0)
     curve = tuple(
-        CurvePoint(step=31 * n, seconds=round(8 * n + rng.random(), 3), train_loss=1 + rng.random(), progress=n / 16)
+        CurvePoint(
+            step=int(31 * (n + rng.random())),
+            seconds=round(7 * (n + rng.random()), 3),
+            train_loss=1 + rng.random(),
+            progress=(n + rng.random()) / SHARED_POINTS,
+        )
         for n in range(SHARED_POINTS)
     )
     bpb = 1 + rng.random()
@@ -28,7 +34,7 @@ def finding_like(rng: random.Random, number: int) -> Finding:
         seconds=120.1,
         val_bpb=bpb,
         steps=1200,
-        curve=curve,
+        curve=coarse(curve),
     )
     parent, rule = FindingId("".join(rng.choices("0123456789abcdef", k=64))), brief.acceptance
     return Finding(
