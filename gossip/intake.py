@@ -88,13 +88,14 @@ class Intake:
         self._drop(peer)
         return False
 
-    def deliver(self, forwarder: str, frame: bytes) -> Answer:
-        """A frame that was broadcast."""
+    def deliver(self, forwarder: str, data: bytes) -> Answer:
+        """A frame that was broadcast, packed or not."""
         if not self.let_in(forwarder):
-            self._note(frame, forwarder, _BARRED)
+            self._note(self._admission.packing.plain(data), forwarder, _BARRED)
             return self._admission.count(_BARRED).answer
-        outcome = self._admission.admit(frame, forwarder, trio.current_time(), wall_ms=int(self._wall_clock() * 1000))
+        outcome = self._admission.admit(data, forwarder, trio.current_time(), wall_ms=int(self._wall_clock() * 1000))
         if not isinstance(outcome, Admitted):
+            frame = data if outcome.reason is RefusalReason.RATE_OF_FORWARDER else self._admission.packing.plain(data)
             own_flood = outcome.reason is RefusalReason.RATE_OF_AUTHOR and open_frame(frame).author == forwarder
             self._note(frame, forwarder, outcome)
             self._judge(forwarder, FOR_OWN_FLOOD if own_flood else FOR_BROADCAST, outcome.reason)
@@ -104,7 +105,7 @@ class Intake:
             self._admission.forget(dropped)
             self._admission.count(_FULL)
         if dropped is outcome.record:  # if another one was dropped: it comes with the next catch-up, as this one does
-            self._note(frame, forwarder, _FULL)
+            self._note(dropped.frame, forwarder, _FULL)
         return _FULL.answer if dropped is outcome.record else Answer.ACCEPT
 
     def deliver_claim(self, forwarder: str, frame: bytes) -> Answer:
