@@ -105,7 +105,7 @@ class Intake:
             self._admission.forget(dropped)
             self._admission.count(_FULL)
         if dropped is outcome.record:  # if another one was dropped: it comes with the next catch-up, as this one does
-            self._note(dropped.frame, forwarder, _FULL)
+            self._note(outcome.record.frame, forwarder, _FULL)
         return _FULL.answer if dropped is outcome.record else Answer.ACCEPT
 
     def deliver_claim(self, forwarder: str, frame: bytes) -> Answer:
@@ -131,7 +131,7 @@ class Intake:
         try:
             if not self._door.may_ask(peer, trio.current_time()):
                 raise Refused(RefusalReason.RATE_OF_ASKER, f"{peer} asks too often")
-            request = catchup.decode_request(message)
+            request = catchup.named(catchup.decode_request(message), self._authors())
         except Refused as refused:
             self._door.count(f"request_{refused.reason}")
             self._judge(peer, FOR_REQUEST, refused.reason)
@@ -139,6 +139,10 @@ class Intake:
         page = catchup.answer(self._store, self._admission.brief, request, self._neighbours(peer), self._forks)
         self._on_asked(peer, request.heads)
         return catchup.encode_page(page, deflate=request.deflate)
+
+    def _authors(self) -> set[str]:
+        """Whom we know of."""
+        return {*self._store.heads(), *self._forks.unwanted()}
 
     def broken_answer(self, peer: str, reason: RefusalReason) -> None:
         """What a peer gave us when we asked was none."""
