@@ -166,6 +166,7 @@ def test_js_reads_the_golden_vectors(folder: Path) -> None:
         "tickets.json",
         "exchange.json",
         "packed.json",
+        "marks.json",
     }
     assert all(count > 0 for count in checked.values()), checked
 

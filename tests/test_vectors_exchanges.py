@@ -90,6 +90,19 @@ def test_tips(vector) -> None:
     assert {author: tip.hex() for author, tip in request.tips.items()} == vector["tips"]
 
 
+@each("marks.json")
+def test_marks(vector) -> None:
+    message = bytes.fromhex(vector["message"])
+    if vector["reason"] is not None:
+        with pytest.raises(Refused) as caught:
+            catchup.decode_request(message)
+        assert caught.value.reason == vector["reason"]
+        return
+    request = catchup.named(catchup.decode_request(message), vector["known"])
+    assert {author: seq for author, seq in request.heads.items() if author in vector["known"]} == vector["heads"]
+    assert {author: tip.hex() for author, tip in request.tips.items()} == vector["tips"]
+
+
 @each("deflated.json")
 def test_deflated(vector) -> None:
     message = bytes.fromhex(vector["message"])

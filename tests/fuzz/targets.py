@@ -127,6 +127,8 @@ def read_packed(data: bytes) -> bool:
 REQUESTS = [
     catchup.encode_request(Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7})),
     catchup.encode_request(Request(BRIEF, {}, ALICE.peer_id, BOB.peer_id)),
+    catchup.encode_request(Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7}, salt=b"8 bytes!")),
+    catchup.encode_request(Request(BRIEF, {BOB.peer_id: 7}, tips={BOB.peer_id: b"12345678"}, salt=b"8 bytes!")),
 ]
 PAGES = [catchup.encode_page(Page(tuple(FRAMES), more=True, addresses=messages.ADDRESSES))]
 BLOB_REQUESTS = [blobs.encode_request(blobs.BlobRequest("ab" * 32, 5))]
@@ -143,7 +145,8 @@ class NoRecords:
 
 def read_request(data: bytes) -> bool:
     try:
-        catchup.answer(NoRecords(), BRIEF, catchup.decode_request(data), ())  # type: ignore[arg-type]
+        asked = catchup.named(catchup.decode_request(data), (ALICE.peer_id, BOB.peer_id))
+        catchup.answer(NoRecords(), BRIEF, asked, ())  # type: ignore[arg-type]
     except Refused:
         return False
     return True

@@ -82,7 +82,7 @@ async function readMessage(stream) {
 
 async function answer(stream) {
   try {
-    const request = decodeRequest(await readMessage(stream))
+    const request = decodeRequest(await readMessage(stream), store.keys())
     if (request.brief !== ticket.brief) throw new Refused('wrong_brief', request.brief)
     const page = encodePage(store, request)
     stream.send(framed(page.message))

@@ -74,6 +74,18 @@ for (const { request, answer, records, heads_after: heads } of read('exchange.js
   for (const record of opened) assert.ok(heads[record.author] >= record.seq)
   counts['exchange.json'] = (counts['exchange.json'] ?? 0) + 1
 }
+for (const vector of read('marks.json')) {
+  let reason = null
+  let heads = new Map()
+  try {
+    heads = decodeRequest(bytes(vector.message), vector.known).heads
+  } catch (error) {
+    reason = error.reason ?? error.stack
+  }
+  assert.equal(reason, vector.reason, vector.what)
+  if (reason === null) assert.deepEqual(Object.fromEntries(heads), vector.heads, vector.what)
+  counts['marks.json'] = (counts['marks.json'] ?? 0) + 1
+}
 const packed = read('packed.json')
 const dictionary = dictionaryOf(bytes(packed.brief))
 assert.equal(dictionary.toString('hex'), packed.dictionary)

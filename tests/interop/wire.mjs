@@ -181,10 +181,26 @@ export function framed(message) {
 
 export const encodeRequest = (brief, heads) => encode({ v: 1, brief, heads, first: '', end: '' })
 
-export function decodeRequest(message) {
+export function markOf(salt, author) {
+  return sha256(salt, author).subarray(0, 6)
+}
+
+function headsByMarks({ salt, marks, seqs }, known) {
+  const fits = salt instanceof Uint8Array && salt.length === 8 && marks instanceof Uint8Array && Array.isArray(seqs) &&
+    marks.length === 6 * seqs.length && seqs.length <= 4096 && seqs.every((seq) => isInt(seq) && seq >= 1)
+  if (!fits) throw new Refused('malformed', 'marks without their heads')
+  const at = new Map(seqs.map((seq, i) => [Buffer.from(marks.subarray(6 * i, 6 * i + 6)).toString('hex'), seq]))
+  return new Map([...known].flatMap((author) => {
+    const seq = at.get(markOf(salt, author).toString('hex'))
+    return seq === undefined ? [] : [[author, seq]]
+  }))
+}
+
+export function decodeRequest(message, known = []) {
   if (message.length > MAX_REQUEST_BYTES) throw new Refused('page_malformed', 'request too long')
-  const request = Object.fromEntries(decode(message))
+  const request = Object.fromEntries(decode(message, { maxItems: 8192 }))
   const texts = [request.brief, request.first, request.end]
+  if (request.marks !== undefined) request.heads = headsByMarks(request, known)
   if (request.v !== 1 || !texts.every((text) => typeof text === 'string') || !(request.heads instanceof Map)) {
     throw new Refused('malformed', 'request lacks a field')
   }
