@@ -16,7 +16,7 @@ from gossip.addresses import MAX_ADDRESS_BYTES, dialable
 from gossip.envelope import MAX_FRAME_BYTES
 from gossip.forks import TIP_BYTES, Forks, NoForks
 from gossip.identity import public_key_of
-from gossip.marks import MARK_BYTES, SALT_BYTES, Marked, mark_of, marks_in, tips_in
+from gossip.marks import MARK_BYTES, OFFSETS, Marked, mark_of, marks_in, tips_in
 from gossip.refusal import RefusalReason, Refused
 from gossip.store import RecordStore
 
@@ -41,7 +41,7 @@ class Request:
     end: str = ""
     tips: Mapping[str, bytes] = field(default_factory=dict[str, bytes])  # first bytes of the ids at the heads
     deflate: bool = False  # the asker reads answers whose records are compressed
-    salt: bytes = b""  # to be sent: authors are named by marks with it
+    offset: int | None = None  # to be sent: authors are named by marks from there
     marked: Marked | None = None  # as it came: in the place of heads and tips, until `named`
 
 
@@ -66,9 +66,9 @@ def requests(brief: str, heads: Mapping[str, int]) -> list[Request]:
 def encode_request(request: Request) -> bytes:
     fields: dict[str, object] = {"v": 1, "brief": request.brief}
     authors = sorted(request.heads)
-    if request.salt:
-        fields["salt"] = request.salt
-        fields["marks"] = b"".join(mark_of(request.salt, author) for author in authors)
+    if request.offset is not None:
+        fields["offset"] = request.offset
+        fields["marks"] = b"".join(mark_of(author, request.offset) for author in authors)
         fields["seqs"] = [request.heads[author] for author in authors]
     else:
         fields["heads"] = dict(request.heads)
@@ -106,17 +106,17 @@ def _heads(table: object) -> dict[str, int]:
 
 
 def _marked(fields: Mapping[Any, Any]) -> Marked:
-    salt, marks, seqs = (fields.get(name) for name in ("salt", "marks", "seqs"))
-    if not isinstance(salt, bytes) or not isinstance(marks, bytes) or not isinstance(seqs, list):
-        raise Refused(RefusalReason.MALFORMED, "catch-up request has marks without salt or heads")
+    offset, marks, seqs = (fields.get(name) for name in ("offset", "marks", "seqs"))
+    if type(offset) is not int or not isinstance(marks, bytes) or not isinstance(seqs, list):
+        raise Refused(RefusalReason.MALFORMED, "catch-up request has marks without offset or heads")
     heads = cast("list[object]", seqs)
-    fits = len(salt) == SALT_BYTES and len(marks) == MARK_BYTES * len(heads) and len(heads) <= MAX_AUTHORS
+    fits = 0 <= offset < OFFSETS and len(marks) == MARK_BYTES * len(heads) and len(heads) <= MAX_AUTHORS
     if not fits or not all(_is_seq(seq) for seq in heads):
         raise Refused(RefusalReason.MALFORMED, "catch-up request has heads that are none, or not one for each mark")
     names = marks_in(marks)
     tips = zip(names, tips_in(fields.get("tips"), len(names)), strict=True)
     known = cast("list[int]", heads)
-    return Marked(salt, dict(zip(names, known, strict=True)), {mark: tip for mark, tip in tips if tip})
+    return Marked(offset, dict(zip(names, known, strict=True)), {mark: tip for mark, tip in tips if tip})
 
 
 def named(request: Request, authors: Iterable[str]) -> Request:

@@ -4,7 +4,6 @@ Owns the pace and when to break off; messages and rules are in gossip/catchup.py
 session that ends early is simply continued with the next peer.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,7 +18,7 @@ from gossip.envelope import Record, open_frame
 from gossip.events import CatchupCutOff, CaughtUp, GossipEvent, PeerSpeaksAnotherVersion
 from gossip.forks import NO_MORE, Forks
 from gossip.heard import Heard, RefusedRecords, Way
-from gossip.marks import SALT_BYTES
+from gossip.marks import OFFSETS
 from gossip.refusal import Answer, Refusal, RefusalReason, Refused
 from gossip.store import RecordStore
 from gossip.wake import Wake
@@ -161,8 +160,8 @@ class Puller:
     async def _pull(self, bus: Bus, peer: str, request: catchup.Request, fetched: Counter[str]) -> None:
         while True:
             self._counts["requests"] += 1
-            salt = os.urandom(SALT_BYTES)  # of each request another one
-            request = replace(request, tips=self._forks.tips(request.heads), deflate=True, salt=salt)
+            offset = self._counts["requests"] % OFFSETS  # of each request another one
+            request = replace(request, tips=self._forks.tips(request.heads), deflate=True, offset=offset)
             page = catchup.decode_page(await bus.request(peer, catchup.encode_request(request)))
             self._book.learn(page.addresses, Source.HEARSAY)
             complete = await self._keep(page, Heard(peer, Way.CATCHUP), fetched)

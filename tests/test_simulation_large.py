@@ -32,7 +32,7 @@ def test_a_larger_swarm_costs_each_node_more():
 
 def test_the_size_of_a_request_is_that_of_a_real_one():
     heads = {f"12D3KooW{n:044}": 200 for n in range(500)}
-    request = catchup.Request("ab" * 32, heads, tips=dict.fromkeys(heads, b"1" * 8), deflate=True, salt=b"8 bytes!")
+    request = catchup.Request("ab" * 32, heads, tips=dict.fromkeys(heads, b"1" * 8), deflate=True, offset=0)
     assert sizes(500).request_bytes == len(catchup.encode_request(request))
 
 

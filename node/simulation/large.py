@@ -19,7 +19,6 @@ from gossip import catchup
 from gossip.envelope import seal
 from gossip.forks import TIP_BYTES
 from gossip.identity import Identity
-from gossip.marks import SALT_BYTES
 from gossip.packing import Packing
 from gossip.puller import EVERY_SECONDS, SECONDS_PER_AUTHOR
 from node.simulation.figures import percentile
@@ -219,7 +218,7 @@ def sizes(nodes: int) -> Sizes:
     page = catchup.encode_page(catchup.Page(tuple(frames), more=False), deflate=True)
     heads = {f"12D3KooW{n:044}": 200 for n in range(nodes)}
     tips = dict.fromkeys(heads, b"1" * TIP_BYTES)
-    request = catchup.Request(id, heads, tips=tips, deflate=True, salt=bytes(SALT_BYTES))
+    request = catchup.Request(id, heads, tips=tips, deflate=True, offset=0)
     return Sizes(
         frame_bytes=fmean(map(len, frames)),
         packed_bytes=fmean(len(packing.pack(frame)) for frame in frames),

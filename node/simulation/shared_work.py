@@ -1,4 +1,4 @@
-"""Work that equal nodes of one process need not do each: a frame is opened, and a finding decoded, once for all.
+"""Work that equal nodes of one process need not do each: a frame is unpacked and opened, a finding decoded, once.
 
 Pure functions of bytes, so that nothing a node sees or decides changes; signatures are still checked, the first time.
 Half of a large simulation's time without it (docs/log.md).
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from gossip import claims
 from gossip.envelope import Record, open_frame
+from gossip.packing import Packing
 from node import notebook, tried
 from swarm.brief import Brief
 from swarm.ledger import Entry
@@ -26,6 +27,7 @@ def shared_work() -> Generator[None]:
     with _replaced(
         [
             *((importlib.import_module(name), "open_frame", opened) for name in _OPENERS),
+            (Packing, "unpack", _once(Packing.unpack, _second)),
             (notebook, "entry_of", _once(notebook.entry_of, _id)),
             (tried, "key_of", _once(tried.key_of, _second_id)),
             (claims, "read_claim", _once(claims.read_claim, _itself)),
@@ -50,6 +52,10 @@ def _once(function: Callable[..., T], name: Callable[..., str | bytes]) -> Calla
 
 def _itself(frame: bytes, _brief: str = "") -> bytes:
     return frame
+
+
+def _second(_packing: Packing, data: bytes) -> bytes:
+    return data
 
 
 def _id(record: Record, _brief: Brief) -> str:

@@ -127,8 +127,8 @@ def read_packed(data: bytes) -> bool:
 REQUESTS = [
     catchup.encode_request(Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7})),
     catchup.encode_request(Request(BRIEF, {}, ALICE.peer_id, BOB.peer_id)),
-    catchup.encode_request(Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7}, salt=b"8 bytes!")),
-    catchup.encode_request(Request(BRIEF, {BOB.peer_id: 7}, tips={BOB.peer_id: b"12345678"}, salt=b"8 bytes!")),
+    catchup.encode_request(Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7}, offset=3)),
+    catchup.encode_request(Request(BRIEF, {BOB.peer_id: 7}, tips={BOB.peer_id: b"12345678"}, offset=3)),
 ]
 PAGES = [catchup.encode_page(Page(tuple(FRAMES), more=True, addresses=messages.ADDRESSES))]
 BLOB_REQUESTS = [blobs.encode_request(blobs.BlobRequest("ab" * 32, 5))]

@@ -181,17 +181,17 @@ export function framed(message) {
 
 export const encodeRequest = (brief, heads) => encode({ v: 1, brief, heads, first: '', end: '' })
 
-export function markOf(salt, author) {
-  return sha256(salt, author).subarray(0, 6)
+export function markOf(author, offset) {
+  return sha256(author).subarray(offset, offset + 6)
 }
 
-function headsByMarks({ salt, marks, seqs }, known) {
-  const fits = salt instanceof Uint8Array && salt.length === 8 && marks instanceof Uint8Array && Array.isArray(seqs) &&
+function headsByMarks({ offset, marks, seqs }, known) {
+  const fits = isInt(offset) && offset >= 0 && offset < 27 && marks instanceof Uint8Array && Array.isArray(seqs) &&
     marks.length === 6 * seqs.length && seqs.length <= 4096 && seqs.every((seq) => isInt(seq) && seq >= 1)
   if (!fits) throw new Refused('malformed', 'marks without their heads')
   const at = new Map(seqs.map((seq, i) => [Buffer.from(marks.subarray(6 * i, 6 * i + 6)).toString('hex'), seq]))
   return new Map([...known].flatMap((author) => {
-    const seq = at.get(markOf(salt, author).toString('hex'))
+    const seq = at.get(markOf(author, offset).toString('hex'))
     return seq === undefined ? [] : [[author, seq]]
   }))
 }

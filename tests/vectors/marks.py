@@ -8,8 +8,6 @@ from gossip.identity import Identity
 from gossip.marks import mark_of
 from tests.vectors.records import ALICE, BOB, BRIEF, records
 
-SALT = bytes(range(8))
-
 
 def mark_vectors() -> list[dict[str, object]]:
     """Catch-up requests with marks, and what an answerer finds in them that knows of Alice and Bob only."""
@@ -19,16 +17,16 @@ def mark_vectors() -> list[dict[str, object]]:
     both = {ALICE.peer_id: 2, BOB.peer_id: 1}
     tips = {ALICE.peer_id: bytes.fromhex(second.id)[:TIP_BYTES], BOB.peer_id: bytes.fromhex(other.id)[:TIP_BYTES]}
 
-    def asks(asked: dict[str, int], salt: bytes = SALT, /, **more: object) -> bytes:
+    def asks(asked: dict[str, int], offset: int = 0, /, **more: object) -> bytes:
         said = {author: tip for author, tip in tips.items() if author in asked}
-        return msgpack.packb(msgpack.unpackb(encode_request(Request(BRIEF, asked, tips=said, salt=salt))) | more)
+        return msgpack.packb(msgpack.unpackb(encode_request(Request(BRIEF, asked, tips=said, offset=offset))) | more)
 
     def without(*names: str) -> bytes:
         return msgpack.packb({key: value for key, value in msgpack.unpackb(asks(both)).items() if key not in names})
 
     read: dict[str, tuple[bytes, dict[str, int], dict[str, bytes]]] = {
         "Alice and Bob": (asks(both), both, tips),
-        "with another salt": (asks(both, b"\xff" * 8), both, tips),
+        "from another offset": (asks(both, 26), both, tips),
         "nothing more of Alice is wanted": (
             asks({**both, ALICE.peer_id: NO_MORE}),
             {**both, ALICE.peer_id: NO_MORE},
@@ -39,14 +37,16 @@ def mark_vectors() -> list[dict[str, object]]:
         "tips of another length": (asks(both, tips=bytes(15)), both, {}),
         "heads beside them do not count": (asks(both, heads={ALICE.peer_id: 1}), both, tips),
         "one mark twice: the last counts": (
-            asks({ALICE.peer_id: 2}, marks=2 * mark_of(SALT, ALICE.peer_id), seqs=[2, 1], tips=b""),
+            asks({ALICE.peer_id: 2}, marks=2 * mark_of(ALICE.peer_id, 0), seqs=[2, 1], tips=b""),
             {ALICE.peer_id: 1},
             {},
         ),
     }
     refused = {
-        "no salt": without("salt"),
-        "a salt of 7 bytes": asks(both, salt=bytes(7)),
+        "no offset": without("offset"),
+        "offset 27": asks(both, offset=27),
+        "offset -1": asks(both, offset=-1),
+        "offset true": asks(both, offset=True),
         "no heads": without("seqs"),
         "a head too few": asks(both, seqs=[1]),
         "a byte too many": asks(both, marks=bytes(13)),
