@@ -106,6 +106,10 @@ class AddressBook:
         ready = [e for e in self._entries.values() if e.last_success > 0 and e.peer not in busy and _is_due(e, now)]
         return [self._rng.choice(ready).address] if ready else []
 
+    def misses(self, busy: Collection[str]) -> bool:
+        """Whether there is a peer that was connected once and is not any more."""
+        return any(e.last_success > 0 and e.peer not in busy for e in self._entries.values())
+
     def is_due(self, address: str, now: float) -> bool:
         entry = self._entries.get(address)
         return entry is not None and _is_due(entry, now)

@@ -18,6 +18,10 @@ class BootstrapWatch:
         """Which of them to dial now, beside those the address book chooses for itself."""
         return [address for address, peer in self._peer_of.items() if peer not in busy and book.is_due(address, now)]
 
+    def misses(self, busy: Collection[str]) -> bool:
+        """Whether one of them is not connected."""
+        return any(peer not in busy for peer in self._peer_of.values())
+
     def failed(self, address: str) -> None:
         if address in self._peer_of:
             self._failed.add(address)

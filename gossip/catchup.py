@@ -133,12 +133,12 @@ def answer(
     """What `request` lacks, one page of it. Raises Refused for another brief."""
     if request.brief != brief:
         raise Refused(RefusalReason.WRONG_BRIEF, "catch-up request asks for another brief")
-    own = store.heads()
-    elsewhere = {a: seq for a, seq in own.items() if not _asked_about(a, request)}
-    asked = {**request.heads, **elsewhere}
+    own, asked = store.heads(), request.heads
+    if request.first or request.end:
+        asked = {**asked, **{a: seq for a, seq in own.items() if not _asked_about(a, request)}}
     evidence, left_out = _evidence(forks or NoForks(), request)
     frames = store.records_after(asked, PAGE_BYTES - sum(map(len, evidence)))[: MAX_PAGE_RECORDS - len(evidence)]
-    missing = sum(max(0, seq - asked.get(author, 0)) for author, seq in own.items())
+    missing = sum(seq - asked.get(author, 0) for author, seq in own.items() if seq > asked.get(author, 0))
     more = missing > len(frames) or left_out
     return Page((*evidence, *frames), more=more, addresses=addresses[:MAX_ADDRESSES])
 

@@ -6,14 +6,14 @@ frames at once.
 """
 
 import hashlib
-import heapq
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import Literal
 
+import outcome
 import trio
 
 from gossip.addresses import Address, AddressError, parse_dialable
@@ -31,6 +31,8 @@ from gossip.bus import (
     Serve,
     innermost,
 )
+from gossip.memory_agenda import Agenda, Waiting
+from gossip.memory_links import Link, LinkedTraffic
 from gossip.memory_wires import memory_wires
 from gossip.pipe import Limits, Pipe
 from gossip.refusal import Answer, Refused
@@ -57,10 +59,13 @@ class MemoryNetwork:
     loss: float = 0.0  # share of broadcast frames that a link loses
     grid_seconds: float = 0.0  # frames arrive at whole multiples of it; 0: whenever they do
     lines: dict[str, Line] = field(default_factory=dict[str, Line])  # of peers that have one of their own
+    agenda: Agenda = field(default_factory=Agenda, init=False)
     _running: dict[str, "MemoryBus"] = field(default_factory=dict[str, "MemoryBus"], init=False)
-    _links: dict[str, set[str]] = field(default_factory=dict[str, set[str]], init=False)
+    # By who sends, then by who receives; there are always both ways.
+    _links: dict[str, dict[str, "Link[MemoryBus]"]] = field(
+        default_factory=dict[str, dict[str, "Link[MemoryBus]"]], init=False
+    )
     _linked: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], init=False)
-    _of_topic: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], init=False)
     _group_of: dict[str, int] = field(default_factory=dict[str, int], init=False)
     _ports: dict[str, int] = field(default_factory=dict[str, int], init=False)
     _addresses: dict[str, str] = field(default_factory=dict[str, str], init=False)
@@ -115,21 +120,29 @@ class MemoryNetwork:
     def link(self, one: str, other: str) -> None:
         if other in self._links.get(one, ()):
             return
-        for here, there in ((one, other), (other, one)):
-            self._links.setdefault(here, set()).add(there)
-            self._linked.pop(here, None)
-            self._of_topic.pop(here, None)
-        if self._running[one].topic == self._running[other].topic:
-            self._running[one].tell(PeerUp(other))
-            self._running[other].tell(PeerUp(one))
+        ends = self._running[one], self._running[other]
+        same_topic = ends[0].topic == ends[1].topic
+        for here, there in (ends, reversed(ends)):
+            self._links.setdefault(here.peer_id, {})[there.peer_id] = Link(here, there, same_topic=same_topic)
+            self._changed(here)
+        if same_topic:
+            ends[0].tell(PeerUp(other))
+            ends[1].tell(PeerUp(one))
 
     def unlink(self, one: str, other: str) -> None:
         for here, there in ((one, other), (other, one)):
-            self._links.get(here, set[str]()).discard(there)
-            self._linked.pop(here, None)
-            self._of_topic.pop(here, None)
+            link = self._links.get(here, {}).pop(there, None)
+            if link is not None:
+                link.cut = True
+                link.settle()
+                self._changed(link.sender)
             if here in self._running:
                 self._running[here].tell(PeerDown(there))
+
+    def _changed(self, bus: "MemoryBus") -> None:
+        self._linked.pop(bus.peer_id, None)
+        links = self._links.get(bus.peer_id, {})
+        bus.links = tuple(links[peer] for peer in sorted(links) if links[peer].same_topic)
 
     def linked(self, peer: str) -> tuple[str, ...]:
         found = self._linked.get(peer)
@@ -137,27 +150,28 @@ class MemoryNetwork:
             found = self._linked[peer] = tuple(sorted(self._links.get(peer, ())))
         return found
 
-    def of_topic(self, peer: str, topic: str) -> tuple[str, ...]:
-        """Those linked with a peer that are of its topic. A link ends with the bus of either side."""
-        found = self._of_topic.get(peer)
-        if found is None:
-            others = ((other, self._running.get(other)) for other in self.linked(peer))
-            found = tuple(other for other, bus in others if bus is not None and bus.topic == topic)
-            self._of_topic[peer] = found
-        return found
+    def links_of(self, peer: str) -> "Iterable[Link[MemoryBus]]":
+        return self._links.get(peer, {}).values()
+
+    def links_to(self, peer: str) -> "Iterable[Link[MemoryBus]]":
+        return (self._links[other][peer] for other in self.linked(peer))
 
     def travel_seconds(self, one: str, other: str, size_bytes: int = 0) -> float:
         """How long so many bytes are under way from one peer to another."""
-        ends = [self.lines[peer] for peer in (one, other) if peer in self.lines]
-        seconds = self.latency_seconds * (0.5 + self.rng.random()) + sum(line.latency_seconds for line in ends)
-        return seconds + sum(size_bytes / line.bytes_per_second for line in ends)
+        seconds = self.latency_seconds * (0.5 + self.rng.random())
+        if self.lines:
+            for line in (self.lines[peer] for peer in (one, other) if peer in self.lines):
+                seconds += line.latency_seconds + size_bytes / line.bytes_per_second
+        return seconds
 
-    def loses(self, one: str, other: str) -> bool:
+    def loses(self, link: "Link[MemoryBus]") -> bool:
         """Whether a link loses the next frame."""
+        if not self.loss and not self.lines:
+            return False
         kept = 1.0 - self.loss
-        for peer in (one, other):
-            if peer in self.lines:
-                kept *= 1.0 - self.lines[peer].loss
+        for bus in (link.sender, link.receiver):
+            if bus.peer_id in self.lines:
+                kept *= 1.0 - self.lines[bus.peer_id].loss
         return kept < 1.0 and self.rng.random() >= kept
 
     def arrival(self, seconds: float) -> float:
@@ -181,69 +195,83 @@ class MemoryBus:
         self.blobs = blobs
         self.branches: BranchSource = NoBranches()
         self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
-        self.seen: set[bytes] = set()
-        # A heap: due, number, to whom, frame, digest, whether it is a claim.
-        self._under_way: list[tuple[float, int, str, bytes, bytes, bool]] = []
-        self._sent = 0
-        self._more_under_way = trio.Event()
+        self.links: tuple[Link[MemoryBus], ...] = ()  # to peers of the topic
+        self.seen: dict[bytes, float] = {}  # hash of a frame -> when it came, or will
         self._counts: Counter[str] = Counter()
-        self.traffic = Traffic()
-        self._nursery: trio.Nursery | None = None
+        self.traffic: Traffic = LinkedTraffic(self._settle)
+        self.is_running = False
         self.broken = trio.Event()
+        self._why_broken: Exception = BusFailed("memory bus was broken by a test")
         self._deliver_claim: Deliver | None = None
 
     def hear_claims(self, deliver: Deliver) -> None:
         self._deliver_claim = deliver
 
+    @property
+    def hears_claims(self) -> bool:
+        return self._deliver_claim is not None
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+                self.is_running = True
                 self._network.started(self)
-                nursery.start_soon(self._carry)
+                nursery.start_soon(self._network.agenda.run)
                 task_status.started()
                 await self.broken.wait()
                 nursery.cancel_scope.cancel()
         finally:
-            self._nursery = None
-            self._under_way.clear()
+            self.is_running = False
             self._network.stopped(self)
-        raise BusFailed("memory bus was broken by a test")
+        raise self._why_broken
 
     async def publish(self, frame: bytes) -> None:
         await trio.lowlevel.checkpoint()
-        if self._nursery is None:
+        if not self.is_running:
             raise BusFailed("memory bus is not running")
         self._counts["published"] += 1
-        digest = hashlib.sha256(frame).digest()
-        self.seen.add(digest)
-        self._pass_on(frame, digest, self.peer_id)
+        self._publish(frame, claim=False)
 
     async def publish_claim(self, frame: bytes) -> None:
         await trio.lowlevel.checkpoint()
-        if self._nursery is None:
+        if not self.is_running:
             raise BusFailed("memory bus is not running")
-        if self._deliver_claim is not None:
-            digest = hashlib.sha256(frame).digest()
-            self.seen.add(digest)
-            self._pass_on(frame, digest, self.peer_id, claim=True)
+        if self.hears_claims:
+            self._publish(frame, claim=True)
+
+    def _publish(self, frame: bytes, *, claim: bool) -> None:
+        digest = hashlib.sha256(frame).digest()
+        self.seen[digest] = trio.current_time()
+        self._pass_on(frame, digest, self.peer_id, claim=claim)
 
     async def request(self, peer: str, message: bytes) -> bytes:
-        await self._travel(peer, len(message))
-        server = self._network.running(peer)
-        if server is None or peer not in self._network.linked(self.peer_id):
-            raise PeerUnreachable(f"peer {peer} is not connected")
-        try:
-            self.traffic.sent(peer, Kind.CATCHUP, len(message), 1)
-            server.traffic.received(self.peer_id, Kind.CATCHUP, len(message), 1)
-            reply = server.serve(self.peer_id, message)
-            server.traffic.sent(self.peer_id, Kind.CATCHUP, len(reply), 1)
-        except Refused as refused:
-            raise PeerUnreachable(f"peer {peer} broke off: {refused}") from None
-        await self._travel(peer, len(reply))
+        waiting = Waiting[bytes]()
+        self._network.agenda.at(self._arrival(peer, len(message)), partial(self._ask, peer, message, waiting))
+        reply = await waiting.wait()
         if peer not in self._network.linked(self.peer_id):
             raise PeerUnreachable(f"peer {peer} went away")
         self.traffic.received(peer, Kind.CATCHUP, len(reply), 1)
+        return reply
+
+    def _ask(self, peer: str, message: bytes, waiting: Waiting[bytes]) -> None:
+        """A request is with whom it is for, whose reply goes on its way."""
+        reply = outcome.capture(self._served, peer, message)
+        if isinstance(reply, outcome.Error):
+            waiting.wake(reply)
+        else:
+            self._network.agenda.at(self._arrival(peer, len(reply.value)), partial(waiting.wake, reply))
+
+    def _served(self, peer: str, message: bytes) -> bytes:
+        server = self._network.running(peer)
+        if server is None or peer not in self._network.linked(self.peer_id):
+            raise PeerUnreachable(f"peer {peer} is not connected")
+        self.traffic.sent(peer, Kind.CATCHUP, len(message), 1)
+        server.traffic.received(self.peer_id, Kind.CATCHUP, len(message), 1)
+        try:
+            reply = server.serve(self.peer_id, message)
+        except Refused as refused:
+            raise PeerUnreachable(f"peer {peer} broke off: {refused}") from None
+        server.traffic.sent(self.peer_id, Kind.CATCHUP, len(reply), 1)
         return reply
 
     async def fetch(self, peer: str, blob: BlobRequest, limit_bytes: int, keep: Keep) -> int:
@@ -314,7 +342,7 @@ class MemoryBus:
             self._network.unlink(self.peer_id, peer)
 
     def peers(self) -> tuple[str, ...]:
-        return self._network.of_topic(self.peer_id, self.topic)
+        return tuple(link.receiver.peer_id for link in self.links)
 
     def connected(self) -> tuple[str, ...]:
         return self._network.linked(self.peer_id)
@@ -326,6 +354,7 @@ class MemoryBus:
         return (self._network.address(self.peer_id),)
 
     def statistics(self) -> dict[str, int]:
+        self._settle()
         return dict(sorted(self._counts.items()))
 
     def tell(self, change: PeerUp | PeerDown) -> None:
@@ -335,64 +364,57 @@ class MemoryBus:
             self.changes.receive_nowait()
             self._send_change.send_nowait(change)
 
-    def _pass_on(self, frame: bytes, digest: bytes, came_from: str, *, claim: bool = False) -> None:
-        network, me = self._network, self.peer_id
-        for peer in self.peers():
-            if peer == came_from or network.loses(me, peer):
+    def _pass_on(self, frame: bytes, digest: bytes, came_from: str, *, claim: bool) -> None:
+        network, size, now = self._network, len(frame), trio.current_time()
+        for link in self.links:
+            receiver = link.receiver
+            if receiver.peer_id == came_from or (claim and not receiver.hears_claims) or network.loses(link):
                 continue
-            self._note_frame("out", peer, frame, claim=claim)
-            receiver = network.running(peer)
-            if receiver is not None and digest in receiver.seen:  # nothing but its counters will notice
-                receiver.note_frame_in(me, frame, claim=claim)
+            link.count(size, claim=claim)
+            known = receiver.seen.get(digest)
+            if known is not None and known <= now:  # nothing but its counters will notice
                 continue
-            due = network.arrival(network.travel_seconds(me, peer, len(frame)))
-            self._sent += 1
-            heapq.heappush(self._under_way, (due, self._sent, peer, frame, digest, claim))
-            if self._under_way[0][1] == self._sent:
-                self._more_under_way.set()
+            due = network.arrival(network.travel_seconds(self.peer_id, receiver.peer_id, size))
+            if known is None or due < known:
+                receiver.seen[digest] = due
+                network.agenda.at(due, partial(receiver.arrive, link, frame, digest, due, claim=claim))
 
-    def note_frame_in(self, forwarder: str, frame: bytes, *, claim: bool) -> None:
-        if not claim or self._deliver_claim is not None:
-            self._note_frame("in", forwarder, frame, claim=claim)
-
-    def _note_frame(self, way: Literal["in", "out"], peer: str, frame: bytes, *, claim: bool) -> None:
-        (self.traffic.sent if way == "out" else self.traffic.received)(peer, Kind.BROADCAST, len(frame), 1)
-        if claim:
-            self._counts[f"claims_{way}"] += 1
-            self._counts[f"claim_bytes_{way}"] += len(frame)
-
-    async def _carry(self) -> None:
-        """Gives frames to whom they were sent when their time has come."""
-        while True:
-            self._more_under_way = trio.Event()
-            with trio.move_on_at(self._under_way[0][0] if self._under_way else math.inf):
-                await self._more_under_way.wait()
-            while self._under_way and self._under_way[0][0] <= trio.current_time():
-                _, _, peer, frame, digest, claim = heapq.heappop(self._under_way)
-                receiver = self._network.running(peer)
-                if receiver is not None and peer in self.connected():
-                    (receiver.arrive_claim if claim else receiver.arrive)(self.peer_id, frame, digest)
-
-    def arrive_claim(self, forwarder: str, frame: bytes, digest: bytes = b"") -> None:
-        if self._deliver_claim is None:
+    def arrive(self, link: "Link[MemoryBus]", frame: bytes, digest: bytes, due: float, *, claim: bool) -> None:
+        if self.seen.get(digest) != due:  # it came another way, sooner
             return
-        digest = digest or hashlib.sha256(frame).digest()
-        self.note_frame_in(forwarder, frame, claim=True)
-        if digest in self.seen:
+        if link.cut or not self.is_running:
+            del self.seen[digest]
             return
-        self.seen.add(digest)
-        if self._nursery is not None and self._deliver_claim(forwarder, frame) is Answer.ACCEPT:
-            self._counts["claims_delivered"] += 1
-            self._pass_on(frame, digest, forwarder, claim=True)
+        self.hear(link.sender.peer_id, frame, digest, claim=claim)
 
-    def arrive(self, forwarder: str, frame: bytes, digest: bytes) -> None:
-        self.traffic.received(forwarder, Kind.BROADCAST, len(frame), 1)
-        if digest in self.seen:
+    def hear(self, forwarder: str, frame: bytes, digest: bytes, *, claim: bool = False) -> None:
+        """A frame has come, now and for the first time."""
+        deliver = self._deliver_claim if claim else self._deliver
+        assert deliver is not None, "a claim for one that hears none"
+        try:
+            answer = deliver(forwarder, frame)
+        except Exception as error:  # ours to fail with, whoever carried the frame
+            self._why_broken = error
+            self.broken.set()
             return
-        self.seen.add(digest)
-        if self._nursery is not None and self._deliver(forwarder, frame) is Answer.ACCEPT:
-            self._counts["delivered"] += 1
-            self._pass_on(frame, digest, forwarder)
+        if answer is Answer.ACCEPT:
+            self._counts["claims_delivered" if claim else "delivered"] += 1
+            self._pass_on(frame, digest, forwarder, claim=claim)
+
+    def _settle(self) -> None:
+        """Add up what the links have counted."""
+        for link in (*self._network.links_of(self.peer_id), *self._network.links_to(self.peer_id)):
+            link.settle()
+
+    def count_frames(self, way: str, peer: str, link: "Link[MemoryBus]") -> None:
+        count = self.traffic.sent if way == "out" else self.traffic.received
+        count(peer, Kind.BROADCAST, link.bytes, link.frames)
+        if link.claims:
+            self._counts[f"claims_{way}"] += link.claims
+            self._counts[f"claim_bytes_{way}"] += link.claim_bytes
+
+    def _arrival(self, peer: str, size_bytes: int) -> float:
+        return self._network.arrival(self._network.travel_seconds(self.peer_id, peer, size_bytes))
 
     async def _travel(self, peer: str, size_bytes: int = 0) -> None:
-        await trio.sleep_until(self._network.arrival(self._network.travel_seconds(self.peer_id, peer, size_bytes)))
+        await self._network.agenda.wait_until(self._arrival(peer, size_bytes))

@@ -48,7 +48,9 @@ kept."""
 TARGET_CONNECTIONS = 8
 MAX_OWN_CONNECTIONS = 16  # that we dial for; half of a parted swarm has enough, and still has to find the other half
 _DIAL_EVERY = 2.0  # seconds; all numbers below are guesses of that kind unless they say otherwise
-_AT_EASE_EVERY = 10.0  # with everybody connected that is wanted; a peer that goes is noticed at once
+# With everybody connected that is wanted; a peer that goes is noticed at once. While one that was there once is not,
+# more often: perhaps the network came apart.
+_AT_EASE_EVERY, _UNEASY_EVERY = 60.0, 10.0
 _LOST_EVERY = 4.0
 _OUTBOX_EVERY = 10.0
 _LEARN_EVERY = 30.0
@@ -274,7 +276,8 @@ class GossipService:
                     self._store.mark_sent([record.id])
                     if number >= _BURST:
                         await trio.sleep(_PACE_SECONDS)
-            with trio.move_on_after(_OUTBOX_EVERY):
+            # With nothing to tell, whoever brings something wakes us; an idle node is not to wake for nothing.
+            with trio.move_on_after(_OUTBOX_EVERY if self._store.unsent() else math.inf):
                 await self._fresh.wait()
 
     async def _tell_claims(self, bus: Bus) -> None:
@@ -330,8 +333,12 @@ class GossipService:
                 self._learn_addresses(bus)
                 learned_at = trio.current_time()
             await self._probe_strangers(bus, connected, nursery)
-            at_ease = not due and not wanted and not self._probed
-            with trio.move_on_after(_AT_EASE_EVERY if at_ease else _DIAL_EVERY):
+            if due or wanted or self._probed:
+                pause = _DIAL_EVERY
+            else:
+                uneasy = self._bootstrap.misses(busy) or self.address_book.misses(busy)
+                pause = _UNEASY_EVERY if uneasy else _AT_EASE_EVERY
+            with trio.move_on_after(pause):
                 await self._dial_now.wait()
 
     async def _dial(self, bus: Bus, address: str, peer: str) -> None:

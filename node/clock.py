@@ -1,8 +1,7 @@
 """The one place that reads the wall clock. Durations come from trio.current_time() instead."""
 
-import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -14,14 +13,19 @@ def wall_clock() -> float:
     return _clock.get()()
 
 
-@contextlib.contextmanager
-def wall_clock_of(clock: Callable[[], float]) -> Generator[None]:
+class wall_clock_of:  # noqa: N801 - used as a function; a class because a simulation enters it at each frame
     """Another clock for what runs inside, and for tasks started there: in a simulation each node has one of its own."""
-    token = _clock.set(clock)
-    try:
-        yield
-    finally:
-        _clock.reset(token)
+
+    __slots__ = ("_clock_inside", "_token")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock_inside = clock
+
+    def __enter__(self) -> None:
+        self._token = _clock.set(self._clock_inside)
+
+    def __exit__(self, *_: object) -> None:
+        _clock.reset(self._token)
 
 
 def rfc3339(seconds: float) -> str:

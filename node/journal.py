@@ -87,6 +87,7 @@ class Journal:
             mode = "ro" if readonly else "rwc"
             uri = "file::memory:" if path is None else f"{path.absolute().as_uri()}?mode={mode}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+            self._durable: bool | None = None  # as the database was last told; not yet
             if (version := self._version()) > _LATEST:
                 raise JournalError(f"{path} was written by a newer research-swarm (format {version}); update this one")
             if not readonly:
@@ -166,7 +167,9 @@ class Journal:
     def transaction(self, *, durable: bool) -> Generator[None]:
         """All or nothing. Durable: on the disk, not only in the kernel's hands, when this returns."""
         with self._explained():
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable is not self._durable:
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

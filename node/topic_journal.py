@@ -56,10 +56,14 @@ class TopicJournal:
         self.journal = journal
         self.brief = brief
         self._told: dict[str, None] = {}  # and the disk does not know it yet
+        self._may_have_unsent = True
         self._held_back = ""  # an author of whom only that is told which others gave us or were given
         self._forked = set(journal.forked(brief))
         self._ids: dict[str, str] = {}  # author -> id of the record at its head
         self._tips: dict[str, bytes] = {}  # of those that were asked for
+        # Of whom more is here than their head says. Of everybody else what is here is told by the head alone, so that
+        # nearly all records come and go without a look at the tables.
+        self._untidy: set[str] = set(self._forked)
         self._heads = self._read_heads()
 
     def _read_heads(self) -> dict[str, int]:
@@ -70,6 +74,8 @@ class TopicJournal:
         for author, seq, id in rows:
             if seq == heads.get(author, 0) + 1 and author not in self._forked:
                 heads[author], self._ids[author] = seq, id
+            else:
+                self._untidy.add(author)
         return heads
 
     def append(self, record: Record, *, received: float, own: bool, heard: Heard | None = None) -> bool:
@@ -77,9 +83,19 @@ class TopicJournal:
         peer, way = ("", Way.OWN) if own else ("", "") if heard is None else (heard.peer, heard.way)
         with self.journal.transaction(durable=own):
             added = self._insert(record, received, sent=not own, peer=peer, way=str(way))
-        if added and record.author not in self._forked and record.seq == self._heads.get(record.author, 0) + 1:
-            self._advance(record.author)
+        if added:
+            self._move_head(record)
+            self._may_have_unsent |= own
         return bool(added)
+
+    def _move_head(self, record: Record) -> None:
+        author, is_next = record.author, record.seq == self._heads.get(record.author, 0) + 1
+        if not is_next:
+            self._untidy.add(author)
+        elif author not in self._untidy:
+            self._set_head(author, record.seq, record.id)
+        elif author not in self._forked:
+            self._advance(author)
 
     def append_log(self, records: Sequence[Record], received: float, commits: Mapping[str, str]) -> None:
         """Store another author's whole log, and what commits its findings are: all of it or nothing."""
@@ -111,11 +127,15 @@ class TopicJournal:
         )
         for seq, id in rows:
             if seq != head + 1:
-                break
-            head, self._ids[author] = seq, id
-            self._tips.pop(author, None)
-        if head:
-            self._heads[author] = head
+                return
+            head = seq
+            self._set_head(author, seq, id)
+        if author != self._held_back:
+            self._untidy.discard(author)
+
+    def _set_head(self, author: str, seq: int, id: str) -> None:
+        self._heads[author], self._ids[author] = seq, id
+        self._tips.pop(author, None)
 
     def heads(self) -> dict[str, int]:
         """Author -> highest sequence number up to which nothing is missing. Without those proven to fork."""
@@ -123,6 +143,8 @@ class TopicJournal:
 
     def last(self, author: str) -> tuple[int, str]:
         """Sequence number and id of an author's latest record, (0, "") if there is none."""
+        if author not in self._untidy:
+            return self._head_of(author)
         rows = self.journal.query(
             "SELECT seq, id FROM records WHERE brief = ? AND author = ? ORDER BY seq DESC LIMIT 1", (self.brief, author)
         )
@@ -130,10 +152,16 @@ class TopicJournal:
 
     def at(self, author: str, seq: int) -> str | None:
         """Id of the record at a place of an author's log."""
+        if author not in self._untidy and seq >= (head := self._head_of(author))[0]:
+            return head[1] if seq == head[0] > 0 else None
         rows = self.journal.query(
             "SELECT id FROM records WHERE brief = ? AND author = ? AND seq = ?", (self.brief, author, seq)
         )
         return rows[0][0] if rows else None
+
+    def _head_of(self, author: str) -> tuple[int, str]:
+        head = self._heads.get(author, 0)
+        return (head, self._ids[author]) if head else (0, "")
 
     def counts(self) -> dict[str, int]:
         """Author -> records of it that are here."""
@@ -176,6 +204,8 @@ class TopicJournal:
 
     def contradicted(self, record: Record) -> Record | None:
         """A record of the same author here that cannot stand in one log with this one."""
+        if record.author not in self._untidy and self._head_of(record.author) == (record.seq - 1, record.prev):
+            return None
         rows = self.journal.query(
             "SELECT seq, id, frame FROM records WHERE brief = ? AND author = ? AND seq BETWEEN ? AND ? ORDER BY seq",
             (self.brief, record.author, record.seq - 1, record.seq + 1),
@@ -194,11 +224,13 @@ class TopicJournal:
                 (self.brief, first.author, first.frame, second.frame, at),
             )
         self._forked.add(first.author)
+        self._untidy.add(first.author)
         self._heads.pop(first.author, None)
 
     def hold_back(self, author: str) -> None:
         """Tell nobody records of an author that nobody was told yet, as long as this object lives."""
         self._held_back = author
+        self._untidy.add(author)
         self._heads.pop(author, None)
         if author not in self._forked:
             self._advance(author)
@@ -236,8 +268,9 @@ class TopicJournal:
         """Frames an asker with `heads` lacks, up to our own heads, as many as fit (at least one if there is any)."""
         frames: list[bytes] = []
         size = 0
-        for author, head in sorted(self._heads.items()):
-            after = heads.get(author, 0)
+        lacking = sorted(author for author, head in self._heads.items() if heads.get(author, 0) < head)
+        for author in lacking:
+            head, after = self._heads[author], heads.get(author, 0)
             while after < head:  # a few at a time: frames differ in size a thousandfold
                 rows = self.journal.query(
                     "SELECT frame, seq FROM records WHERE brief = ? AND author = ? AND seq > ? AND seq <= ?"
@@ -253,13 +286,15 @@ class TopicJournal:
         return frames
 
     def unsent(self) -> list[Record]:
-        if self._held_back:
+        if self._held_back or not self._may_have_unsent:
             return []
         rows = self.journal.query(
             "SELECT id, frame FROM records WHERE brief = ? AND sent = 0 ORDER BY seq LIMIT ?",
             (self.brief, _UNSENT + len(self._told)),
         )
-        return [open_frame(frame) for id, frame in rows if id not in self._told][:_UNSENT]
+        unsent = [open_frame(frame) for id, frame in rows if id not in self._told][:_UNSENT]
+        self._may_have_unsent = bool(unsent)
+        return unsent
 
     def mark_sent(self, ids: Iterable[str]) -> None:
         """On a full disk it is written down with the next ones; the network must not end with it."""

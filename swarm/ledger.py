@@ -7,11 +7,12 @@ from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 from swarm.brief import Acceptance
 from swarm.finding import Finding
 from swarm.replay import Replay
-from swarm.track_noise import TrackNoise
+from swarm.track_noise import TrackNoise, TrackSpreads
 from swarm.trial import Track, Trial, reported, scores
 from swarm.verdict import Noise, agree_on_means, judge, rerun_interval, spread
 from swarm.words import Decision, FindingId, Outcome, PeerId, Standing
@@ -75,6 +76,18 @@ def _place(entry: Entry) -> tuple[int, str, int, str]:
     return entry.at_ms, entry.author, entry.seq, entry.id
 
 
+_Thing = tuple[str, Track]
+"""The key of what is run, and on which track."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """Trials of one thing that one record brought: its own, its parent's run again, or a replay's."""
+
+    place: tuple[Any, ...]  # in which order they are given, whatever the order in which they came
+    trials: tuple[Trial, ...]
+
+
 class Ledger:
     """Findings and replays of one topic. Records twice or in another order give the same ledger."""
 
@@ -90,12 +103,12 @@ class Ledger:
         self._tried: dict[Track, set[str]] = {}
         self._noise: dict[tuple[Track, PeerId], Noise] = {}  # computed since the last record came; and
         self._track_noise: dict[Track, TrackNoise] = {}
-        self._means: dict[tuple[str, Track], list[_Mean]] = {}
-        self._ran: dict[tuple[str, Track], dict[PeerId, list[Trial]]] = {}  # what is asked once for each who ran it
-        # What repeats of one thing say, and which things have to be looked at again: at each question a whole night's
-        # repeats would have to be gone through.
-        self._spreads: dict[Track, dict[str, dict[PeerId, tuple[float, int]]]] = {}
-        self._unread: dict[Track, set[str]] = {}
+        self._means: dict[_Thing, list[_Mean]] = {}
+        # Kept up to date: at each question a whole night's runs would have to be gone through.
+        self._ran: dict[_Thing, dict[PeerId, list[_Ran]]] = {}
+        self._trials: dict[_Thing, dict[PeerId, list[Trial]]] = {}  # as asked for
+        self._spreads: dict[Track, TrackSpreads] = {}
+        self._unread: dict[Track, dict[tuple[str, PeerId], None]] = {}  # whose runs of what are not in the spreads yet
 
     def apply(self, entry: Entry) -> bool:
         """True if the entry was new."""
@@ -111,10 +124,14 @@ class Ledger:
         tried = self._tried.setdefault(finding.track, set())
         if finding.outcome is not Outcome.CANCELLED:
             tried.add(key)
+        self._note_run(entry, entry.author, (entry.id, 0), finding.trials)
         if finding.proposal.parent is not None and finding.parent_trials:
             self._children.setdefault(finding.proposal.parent, set()).add(entry.id)
-            self._read_again(finding.proposal.parent)
-        self._read_again(entry.id)
+            self._note_parent_run(self._entries.get(finding.proposal.parent), entry)
+        for child in sorted(self._children.get(entry.id, ())):  # that came before it
+            self._note_parent_run(entry, self._entries[child])
+        for replay in self._replays.get(entry.id, {}).values():
+            self._note_replay(entry, replay)
         return True
 
     def _sort_in(self, entry: Entry) -> None:
@@ -123,10 +140,23 @@ class Ledger:
                 if (known := self._sorted.get((author, track))) is not None:
                     insort(known, entry, key=_place)
 
-    def _read_again(self, id: FindingId) -> None:
-        """There are new trials of what a finding ran. If the finding comes later, then is the time."""
-        if (entry := self._entries.get(id)) is not None:
-            self._unread.setdefault(entry.finding.track, set()).add(entry.key)
+    def _note_run(self, of: Entry, author: PeerId, place: tuple[Any, ...], trials: tuple[Trial, ...]) -> None:
+        track = of.finding.track
+        thing = of.key, track
+        self._trials.pop(thing, None)
+        insort(self._ran.setdefault(thing, {}).setdefault(author, []), _Ran(place, trials), key=lambda ran: ran.place)
+        self._unread.setdefault(track, {})[of.key, author] = None
+
+    def _note_parent_run(self, parent: Entry | None, child: Entry) -> None:
+        """If the parent comes later, then is the time."""
+        if parent is not None:
+            fitting = tuple(trial for trial in child.finding.parent_trials if trial.track == parent.finding.track)
+            self._note_run(parent, child.author, (parent.id, 1, child.id), fitting)
+
+    def _note_replay(self, of: Entry, one: ReplayEntry) -> None:
+        replay = one.replay
+        if replay.steps is None and replay.key == of.key and replay.trial.track == of.finding.track:
+            self._note_run(of, one.author, (of.id, 2, one.at_ms, one.author, one.seq, one.id), (replay.trial,))
 
     def apply_replay(self, entry: ReplayEntry) -> bool:
         """True if it was new. The finding may come later."""
@@ -135,11 +165,12 @@ class Ledger:
             return False
         self._forget_computed()
         known[entry.id] = entry
-        self._read_again(entry.replay.of)
+        if (of := self._entries.get(entry.replay.of)) is not None:
+            self._note_replay(of, entry)
         return True
 
     def _forget_computed(self) -> None:
-        for table in (self._noise, self._track_noise, self._means, self._ran):
+        for table in (self._noise, self._track_noise, self._means):
             table.clear()
 
     def forget(self, author: PeerId) -> None:
@@ -148,7 +179,7 @@ class Ledger:
         replays = [one for known in self._replays.values() for one in known.values() if one.author != author]
         for table in (self._entries, self._by_key, self._by_author, self._tried, self._children, self._replays):
             table.clear()
-        for table in (self._noise, self._spreads, self._unread, self._sorted):
+        for table in (self._ran, self._trials, self._spreads, self._unread, self._sorted):
             table.clear()
         self._arrived = []
         self._forget_computed()
@@ -207,22 +238,11 @@ class Ledger:
 
     def trials(self, key: str, track: Track) -> dict[PeerId, list[Trial]]:
         """Every trial of one thing on one track over the whole budget, by who ran it. Not to be changed."""
-        if (key, track) not in self._ran:
-            self._ran[key, track] = self._collect_trials(key, track)
-        return self._ran[key, track]
-
-    def _collect_trials(self, key: str, track: Track) -> dict[PeerId, list[Trial]]:
-        found: dict[PeerId, list[Trial]] = {}
-        for entry in self.with_key(key, track):
-            found.setdefault(entry.author, []).extend(entry.finding.trials)
-            for child in sorted(self._children.get(entry.id, ())):
-                again = self._entries[child]
-                fitting = [trial for trial in again.finding.parent_trials if trial.track == track]
-                found.setdefault(again.author, []).extend(fitting)
-            for one in self.replays(entry.id):
-                replay = one.replay
-                if replay.steps is None and replay.key == key and replay.trial.track == track:
-                    found.setdefault(one.author, []).append(replay.trial)
+        found = self._trials.get((key, track))
+        if found is None:
+            ran = self._ran.get((key, track), {})
+            found = {author: [t for one in theirs for t in one.trials] for author, theirs in ran.items()}
+            self._trials[key, track] = found
         return found
 
     def own_scores(self, entry: Entry) -> tuple[float, ...]:
@@ -257,21 +277,10 @@ class Ledger:
         return self._noise[track, author]
 
     def _read_noise(self, track: Track) -> TrackNoise:
-        found: dict[PeerId, list[tuple[float, int]]] = {}
-        for _, spreads in sorted(self._spreads_of(track).items()):  # a sum of floats depends on the order
-            for who, one in spreads.items():
-                found.setdefault(who, []).append(one)
-        return TrackNoise(found, self._acceptance)
-
-    def _spreads_of(self, track: Track) -> dict[str, dict[PeerId, tuple[float, int]]]:
-        """Of each thing that somebody ran more than once: how far apart that author's numbers are."""
-        known = self._spreads.setdefault(track, {})
-        for key in self._unread.pop(track, ()):
-            made = {who: one for who, ran in self.trials(key, track).items() if (one := spread(scores(ran)))}
-            known.pop(key, None)
-            if made:
-                known[key] = made
-        return known
+        known = self._spreads.setdefault(track, TrackSpreads(self._acceptance))
+        for key, author in self._unread.pop(track, ()):
+            known.note(author, key, spread(scores(self.trials(key, track)[author])))
+        return known.noise()
 
     def standing(self, entry: Entry) -> Standing:
         """What other authors' own trials of the same thing, on the same track, say about a finding.

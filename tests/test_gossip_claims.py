@@ -237,8 +237,8 @@ async def test_a_peer_that_sends_no_claims_as_claims_is_banned(autojump_clock) -
         for number in itertools.count():
             if not nodes[0].service.admits(TWO.peer_id):
                 break
-            network.running(ONE.peer_id).arrive_claim(TWO.peer_id, b"junk %d" % number)
-        network.running(ONE.peer_id).arrive_claim(TWO.peer_id, claim(TWO, at_ms=5000).frame)
+            network.running(ONE.peer_id).hear(TWO.peer_id, b"junk %d" % number, b"", claim=True)
+        network.running(ONE.peer_id).hear(TWO.peer_id, claim(TWO, at_ms=5000).frame, b"", claim=True)
         nursery.cancel_scope.cancel()
     assert number == 10, "ten strikes"
     assert nodes[0].claims == [], "and a good claim of one who is banned is not heard"

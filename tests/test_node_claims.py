@@ -281,7 +281,7 @@ async def test_two_nodes_hear_each_others_claims(tmp_path, autojump_clock):
             assert ours == {"key": key, "seconds_left": pytest.approx(seconds, abs=2)}
             assert one.network.facts()["claims"] == {"own": [], "others": {ALICE.peer_id: 1}}
             forged = seal_claim(ALICE, "cd" * 32, "ef" * 32, slot=1, at_ms=0, seconds=9)
-            net.running(ME.peer_id).arrive_claim(ALICE.peer_id, forged.frame)
+            net.running(ME.peer_id).hear(ALICE.peer_id, forged.frame, b"", claim=True)
             two.claims.give_up()
             await until(lambda: not one.claims.held())
             nursery.cancel_scope.cancel()

@@ -12,7 +12,7 @@ import swarm.ledger
 import swarm.track_noise
 from swarm.brief import Acceptance
 from swarm.ledger import Ledger
-from swarm.track_noise import CLASS_NOISE_DOF, TrackNoise
+from swarm.track_noise import CLASS_NOISE_DOF, TrackSpreads
 from swarm.verdict import Noise, pooled_spreads, prior_noise
 from swarm.words import PeerId, Standing
 
@@ -32,7 +32,14 @@ def by_definition(found, author):
 
 @given(st.dictionaries(st.sampled_from([PeerId(f"peer{n}") for n in range(7)]), spreads))
 def test_each_author_is_left_out_of_what_others_found(found):
-    noise = TrackNoise(found, RULE)
+    known = TrackSpreads(RULE)
+    for author, one in found.items():
+        for key, spread in enumerate(one):
+            known.note(author, str(key), (9.0, 9))  # as it was, before more was found
+            known.note(author, str(key), spread)
+        known.noise()
+    known.note(PeerId("once"), "thing", None)
+    noise = known.noise()
     for author in (*found, PeerId("nobody")):
         assert noise.known_to(author) == by_definition(found, author)
 

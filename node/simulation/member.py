@@ -128,6 +128,9 @@ class SimulatedNetwork(Network):
     async def _write_counters(self) -> None:
         await trio.sleep_forever()
 
+    async def _follow_addresses(self) -> None:
+        await trio.sleep_forever()  # they never change
+
     def announce(self) -> None:
         self._service.announce()
 
