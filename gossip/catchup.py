@@ -54,6 +54,8 @@ class Page:
 
 def requests(brief: str, heads: Mapping[str, int]) -> list[Request]:
     """One request, or as many as it takes to name every author."""
+    if len(heads) <= MAX_AUTHORS:
+        return [Request(brief, dict(heads))]
     authors = sorted(heads)
     starts = ["", *authors[MAX_AUTHORS::MAX_AUTHORS]]
     ends = [*starts[1:], ""]

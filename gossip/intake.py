@@ -4,6 +4,7 @@ One place decides who is kept out, and has them dropped. Connections themselves 
 record is worth admission's, how much is held against a peer the doorkeeper's.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 
 import trio
@@ -22,6 +23,7 @@ from gossip.refusal import Answer, Refusal, RefusalReason, Refused
 from gossip.reputation import FOR_ANSWER, FOR_BROADCAST, FOR_OWN_FLOOD, FOR_REQUEST, Strikes
 from gossip.store import RecordStore
 
+_YIELD_EVERY = 16  # records between two chances for others to run
 _BANS_SAID = Rate(per_second=1 / 600, burst=10)  # of very many peers, not each one's ban is news; a guess
 _FULL = Refusal(RefusalReason.INBOX_FULL, "records come faster than they can be kept")
 _BARRED = Refusal(RefusalReason.PEER_BARRED, "a peer that is denied, not allowed or banned")
@@ -68,13 +70,14 @@ class Intake:
 
     async def run(self) -> None:
         """Give what came to whoever keeps it."""
-        while True:
+        for number in itertools.count(1):
             forwarder, record = await self._inbox.get()
             refusal = self._on_record(record, Heard(forwarder, Way.BROADCAST))
             if refusal is not None:
                 self._admission.count(refusal)
                 self._note(record.frame, forwarder, refusal)
-            await trio.lowlevel.checkpoint()
+            if number % _YIELD_EVERY == 0:
+                await trio.lowlevel.checkpoint()
 
     def admits(self, peer: str) -> bool:
         """Whether a peer may be connected with us: not denied, not banned, and allowed if only some are."""

@@ -7,6 +7,7 @@ what a frame means and what is kept are none of its business. docs/protocol.md h
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 import trio
 from libp2p.abc import IHost
@@ -47,7 +48,8 @@ from gossip.libp2p_private import WrongSwarm
 from gossip.libp2p_punch import Puncher
 from gossip.libp2p_relay import Relay
 from gossip.libp2p_streams import REQUEST_SECONDS, CatchupStreams
-from gossip.libp2p_tcp import BoundTcp, bind
+from gossip.libp2p_tcp import open_tcp
+from gossip.libp2p_transport import BoundTransport, OpenTransport
 from gossip.pipe import Limits
 from gossip.refusal import Answer
 from gossip.traffic import Traffic
@@ -74,6 +76,7 @@ class Libp2pBus:
         swarm_key: bytes | None = None,  # of a private swarm: nobody without it is talked to
         admits: Callable[[str], bool] = lambda _peer: True,  # who is given blobs, and asked for them
         traffic: Traffic | None = None,  # of the bus before this one, to count on
+        open_transport: OpenTransport = open_tcp,
     ) -> None:
         self._identity = identity
         self._topic = topic
@@ -87,7 +90,8 @@ class Libp2pBus:
         self._swarm_key = swarm_key
         self._admits = admits
         self.traffic = traffic or Traffic()
-        self._tcp: BoundTcp | None = None
+        self._open_transport = open_transport
+        self._transport: BoundTransport | None = None
         self._relay: Relay | None = None
         self._reached: dict[str, str] = {}  # where a connected peer was dialled
         self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
@@ -117,13 +121,12 @@ class Libp2pBus:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         keep_quiet()
         leave_out_peer_records()
-        bound = await bind(self._listen)
-        self._listening = tuple(bound)
-        self._tcp = tcp = BoundTcp(bound, self._swarm_key)
+        self._transport = transport = await self._open_transport(self._listen, self._swarm_key)
+        self._listening = transport.listening
         try:
             async with trio.open_nursery() as nursery:
-                self._nursery = tcp.nursery = nursery
-                await self._run_host(tcp, task_status)
+                self._nursery = transport.nursery = nursery
+                await self._run_host(transport, task_status)
         except BaseExceptionGroup as group:
             _, not_errors = group.split(Exception)
             if not_errors is not None:  # we were cancelled; what else broke on the way out does not matter
@@ -135,7 +138,7 @@ class Libp2pBus:
             raise BusFailed(f"networking broke: {in_short(error)}") from error
         finally:
             self._close()
-            tcp.close_sockets()
+            transport.close_sockets()
 
     async def publish(self, frame: bytes) -> None:
         if len(frame) > MAX_FRAME_BYTES:
@@ -225,7 +228,7 @@ class Libp2pBus:
             known = self._host.get_peerstore().addrs(ID.from_base58(peer))
         except PeerStoreError:
             return ()
-        plain = [str(address).removesuffix(f"/p2p/{peer}") for address in known[:16]]
+        plain = [_text(address).removesuffix(f"/p2p/{peer}") for address in known[:16]]
         return dialable([f"{address}/p2p/{peer}" for address in plain])
 
     def addresses(self) -> tuple[str, ...]:
@@ -233,17 +236,24 @@ class Libp2pBus:
 
     def statistics(self) -> dict[str, int]:
         counts = Counter(self._counts)
-        if self._tcp is not None:
-            counts.update(self._tcp.counts)
-        if self._pubsub is not None:
-            counts.update({f"survived_{name}": number for name, number in self._pubsub.survived.items()})
+        if self._transport is not None:
+            counts.update(self._transport.counts)
+        counts.update(self._of_pubsub())
         return dict(sorted(counts.items()))
+
+    def _of_pubsub(self) -> dict[str, int]:
+        pubsub = self._pubsub
+        if pubsub is None:
+            return {}
+        counts = {f"survived_{name}": number for name, number in pubsub.survived.items()}
+        return counts | {"claims_in": pubsub.messages_in[self._topic + CLAIMS]}
 
     # --- the host ---
 
-    async def _run_host(self, tcp: BoundTcp, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_host(self, transport: BoundTransport, task_status: trio.TaskStatus[None]) -> None:
         router = build_router()
-        host = build_host(self._identity.seed, tcp, lambda: [Multiaddr(transport) for transport in self._transports()])
+        seed = self._identity.seed
+        host = build_host(seed, transport, lambda: [Multiaddr(address) for address in self._transports()])
         self._host = host
         hears = {self._topic: self._deliver}
         if self._deliver_claim is not None:
@@ -254,8 +264,10 @@ class Libp2pBus:
             pubsub.set_topic_validator(topic, self._validator(deliver), is_async_validator=False)  # async: twice
         self._streams = CatchupStreams(host, self._serve, self._counts, self.traffic)
         host.set_stream_handler(TProtocol(PROTOCOL), self._streams.answer)
-        punch = Puncher(host, tcp, self._counts, self._relays).punch
-        self._relay = Relay(host, self._counts, self._wall_clock, lambda peer: tcp.nursery.start_soon(punch, peer))
+        punch = Puncher(host, transport, self._counts, self._relays).punch
+        self._relay = Relay(
+            host, self._counts, self._wall_clock, lambda peer: transport.nursery.start_soon(punch, peer)
+        )
         self._blob_streams = BlobStreams(host, self._blobs, self._counts, self.traffic, self._admits)
         host.set_stream_handler(TProtocol(BLOB_PROTOCOL), self._blob_streams.answer)
         self._git_streams = GitStreams(host, self._branches, self._counts, self.traffic, self._admits)
@@ -263,7 +275,7 @@ class Libp2pBus:
         # Pubsub first: a stream that arrives before it runs ends the host.
         async with background_trio_service(pubsub), background_trio_service(router):
             await pubsub.wait_until_ready()
-            async with host.run(listen_addrs=[Multiaddr(transport) for transport in self._listening]):
+            async with host.run(listen_addrs=[Multiaddr(address) for address in self._listening]):
                 for topic in hears:
                     await pubsub.subscribe(topic)
                 task_status.started()
@@ -275,6 +287,7 @@ class Libp2pBus:
         while True:
             await trio.sleep(_UPKEEP_SECONDS)
             router.recent_message_deliveries.clear()  # grows for ever otherwise
+            pubsub.seen.sweep()
             for peer in self._swarm().get_connections_map():
                 pubsub.register_again(peer)
             self._compare_peers()
@@ -303,8 +316,7 @@ class Libp2pBus:
         return [text for text in dict.fromkeys(known) if everybody_reaches(parse_dialable(text))][:2]
 
     def _close(self) -> None:
-        if self._pubsub is not None:
-            self._pubsub.seen_messages.stop()  # a thread the library never stops
+        self._counts.update(self._of_pubsub())  # it is asked what it counted after its end, too
         self._host = self._relay = self._pubsub = self._streams = self._nursery = None
         self._blob_streams = self._git_streams = None
         self._peers = ()
@@ -358,6 +370,13 @@ class Libp2pBus:
         if self._host is None:
             raise BusFailed("networking is not running")
         return swarm_of(self._host)
+
+
+@lru_cache(maxsize=1024)
+def _text(address: Multiaddr) -> str:
+    """The library makes it anew each time, and every few seconds all of them are looked at (measured: a tenth of an
+    idle node's computing)."""
+    return str(address)
 
 
 def _why_not(error: BaseException) -> str:

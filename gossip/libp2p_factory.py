@@ -7,6 +7,8 @@ from gossip.branches import BranchSource
 from gossip.bus import BusFactory, Deliver, Serve
 from gossip.identity import Identity
 from gossip.libp2p_bus import Libp2pBus
+from gossip.libp2p_tcp import open_tcp
+from gossip.libp2p_transport import OpenTransport
 
 
 def libp2p_bus_factory(
@@ -19,6 +21,7 @@ def libp2p_bus_factory(
     branches: BranchSource | None = None,
     swarm_key: bytes | None = None,
     admits: Callable[[str], bool] = lambda _peer: True,
+    open_transport: OpenTransport = open_tcp,
 ) -> BusFactory:
     """Buses one after another. A later one listens where the first did, also if the system chose the port."""
     last: Libp2pBus | None = None
@@ -38,6 +41,7 @@ def libp2p_bus_factory(
             swarm_key=swarm_key,
             admits=admits,
             traffic=None if last is None else last.traffic,
+            open_transport=open_transport,
         )
         return last
 

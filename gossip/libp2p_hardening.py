@@ -28,6 +28,7 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
+from gossip.libp2p_seen import SeenMessages
 from gossip.traffic import Kind, Traffic
 
 OUT_QUEUE_RPCS = 256  # per peer; the library's 32 drops two thirds of a burst of 50 in silence (measured)
@@ -68,8 +69,11 @@ class SafePubsub(Pubsub):
         self, host: IHost, router: "SafeGossipSub", *, on_change: Callable[[], None], traffic: Traffic, **options: Any
     ) -> None:
         super().__init__(host, router, **options)
+        self.seen_messages.stop()
+        self.seen_messages = self.seen = SeenMessages(self.seen_messages.ttl)
         self._traffic = traffic
         self.survived: Counter[str] = Counter()
+        self.messages_in: Counter[str] = Counter()  # by topic of ours, each time that one comes
         self._on_change = on_change
 
     async def continuously_read_stream(self, stream: INetStream) -> None:
@@ -85,6 +89,7 @@ class SafePubsub(Pubsub):
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         if msg_forwarder != self.my_id:
             self._traffic.received(msg_forwarder.to_base58(), Kind.BROADCAST, messages=1)
+            self.messages_in.update(topic for topic in msg.topicIDs if topic in self.topic_validators)
         try:
             await super().push_msg(msg_forwarder, msg)
         except Exception:  # for example a message whose key does not decode: fatal to the library
@@ -266,12 +271,3 @@ def _addresses_of(host: IHost, peer: ID) -> list[Multiaddr]:
         return list(host.get_peerstore().addrs(peer))
     except PeerStoreError:
         return []
-
-
-def never_dial_by_itself(swarm: Swarm) -> None:
-    """The library's auto-connector cannot be turned off by its settings and dials what it likes; the service dials."""
-
-    async def nothing() -> None:
-        return
-
-    swarm.auto_connector.maybe_connect = nothing  # type: ignore[method-assign]

@@ -19,15 +19,15 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
+from gossip.libp2p_connections import never_dial_by_itself, prefer_newest
 from gossip.libp2p_hardening import (
     SafeGossipSub,
     SafePubsub,
     bound_pushed_addresses,
     free_inbound_slots,
     guard_streams,
-    never_dial_by_itself,
 )
-from gossip.libp2p_tcp import BoundTcp
+from gossip.libp2p_transport import BoundTransport
 from gossip.traffic import Traffic
 
 _MESHSUB = [TProtocol("/meshsub/1.1.0"), TProtocol("/meshsub/1.0.0")]  # 1.2 costs twice the CPU (measured)
@@ -40,14 +40,14 @@ def swarm_of(host: IHost) -> Swarm:
     return swarm
 
 
-def build_host(seed: bytes, tcp: BoundTcp, addresses: Callable[[], list[Multiaddr]]) -> IHost:
+def build_host(seed: bytes, transport: BoundTransport, addresses: Callable[[], list[Multiaddr]]) -> IHost:
     keys = create_new_key_pair(seed)
     host = new_host(
         key_pair=keys,
         # Noise alone: the default also offers plaintext, where anyone can claim any peer id (measured).
         sec_opt={NOISE: NoiseTransport(keys, noise_privkey=create_new_x25519_key_pair().private_key)},
         muxer_opt={TProtocol(YAMUX): Yamux},
-        transports=[tcp],
+        transports=[transport],
         connection_config=ConnectionConfig(
             min_connections=0,
             low_watermark=0,
@@ -60,6 +60,7 @@ def build_host(seed: bytes, tcp: BoundTcp, addresses: Callable[[], list[Multiadd
     )
     swarm_of(host).retry_config = RetryConfig(max_retries=0)  # the service decides when to dial again
     never_dial_by_itself(swarm_of(host))
+    prefer_newest(swarm_of(host))
     bound_pushed_addresses(host)
     own = Multiaddr(f"/p2p/{host.get_id().to_base58()}")
     # As it comes, it takes the relay's /p2p/ out of an address that leads through a relay.

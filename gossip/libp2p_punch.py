@@ -25,7 +25,7 @@ from gossip.addresses import Address, AddressError, parse_address
 from gossip.libp2p_host import swarm_of
 from gossip.libp2p_messages import close_stream
 from gossip.libp2p_relay import is_relayed
-from gossip.libp2p_tcp import BoundTcp
+from gossip.libp2p_transport import BoundTransport
 
 DCUTR = TProtocol("/libp2p/dcutr")
 ATTEMPTS = 3  # libp2p's
@@ -48,9 +48,11 @@ class PunchFailed(Exception):
 class Puncher:
     """Both sides of it. `relays`: connected peers that the internet reaches, who see our address as it does."""
 
-    def __init__(self, host: IHost, tcp: BoundTcp, counts: Counter[str], relays: Callable[[], Sequence[ID]]) -> None:
+    def __init__(
+        self, host: IHost, transport: BoundTransport, counts: Counter[str], relays: Callable[[], Sequence[ID]]
+    ) -> None:
         self._host = host
-        self._tcp = tcp
+        self._transport = transport
         self._counts = counts
         self._relays = relays
         self._busy: set[ID] = set()
@@ -164,7 +166,7 @@ class Puncher:
                 hosts[await self._seen_by(relay)] = None
         found = [
             Multiaddr(f"/{family}/{host}/tcp/{port}")
-            for family, port in self._tcp.ports().items()
+            for family, port in self._transport.ports().items()
             for host in hosts
             if (":" in host) == (family == "ip6")
         ]
@@ -203,7 +205,7 @@ class Puncher:
         raw = None
         while raw is None:
             try:
-                raw = await self._tcp.dial_from_port(address, dialled=dialled)
+                raw = await self._transport.dial_from_port(address, dialled=dialled)
             except ConnectionRefusedError:
                 await trio.sleep(_AGAIN_SECONDS)
         try:

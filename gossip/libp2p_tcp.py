@@ -25,6 +25,7 @@ from multiaddr import Multiaddr
 from gossip.addresses import Address, AddressError, parse_address
 from gossip.bus import ListenError
 from gossip.libp2p_private import WrongSwarm, enter
+from gossip.libp2p_transport import BoundTransport
 
 MAX_AT_THE_WALL = 256  # inbound connections that have not shown the key of a private swarm
 SILENCE_MS = 15_000  # unacknowledged data for so long: the other side is gone (measured: dropped after 15.6 s)
@@ -87,13 +88,16 @@ def _why_not(address: Address, error: OSError) -> str:
     return f"cannot listen on {at}: {error.strerror}; choose another with --listen"
 
 
-class BoundTcp(TCP):
+async def open_tcp(listen: Sequence[str], swarm_key: bytes | None) -> BoundTransport:
+    """Raises ListenError."""
+    return BoundTcp(await bind(listen), swarm_key)
+
+
+class BoundTcp(TCP, BoundTransport):
     """A transport that listens on sockets made by `bind` and watches the health of every connection.
 
     With a swarm key nobody without that key gets as far as libp2p, in neither direction.
     """
-
-    nursery: trio.Nursery  # where connections are accepted; set before the host starts
 
     def __init__(self, bound: Mapping[str, trio.SocketListener], swarm_key: bytes | None = None) -> None:
         super().__init__()
@@ -122,13 +126,14 @@ class BoundTcp(TCP):
             self.counts["private_not_let_in"] += 1
             raise OpenConnectionError(str(error)) from error
 
+    @property
+    def listening(self) -> tuple[str, ...]:
+        return tuple(self._bound)
+
     def ports(self) -> dict[str, int]:
-        """Where we listen, by family: ip4, ip6."""
         return {name.split("/")[1]: int(name.split("/")[4]) for name in self._bound}
 
     async def dial_from_port(self, address: Address, *, dialled: bool) -> RawConnection:
-        """As if this came from where we listen, for hole punching. The handshakes' parts are agreed beforehand: with
-        `dialled` ours is that of who dials. Raises OSError, and OpenConnectionError for one without the swarm's key."""
         for listener in self._bound.values():
             _share_port(listener.socket)
         connection = await _open_from(self.ports()[address.family], address)
@@ -140,7 +145,6 @@ class BoundTcp(TCP):
         return RawConnection(stream, dialled)
 
     def close_sockets(self) -> None:
-        """When the host is gone. A cancelled host leaves the sockets it dialled open."""
         for stream in self._dialled:
             stream.socket.close()
         for listener in self._bound.values():

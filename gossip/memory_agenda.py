@@ -1,4 +1,4 @@
-"""What is due when on a network in memory. One task wakes for all of it, once for each moment at which something is due.
+"""What is due when on a network in memory. One task wakes for all of it, once for each moment when something is due.
 
 Owns the order: by time, and what is due at the same moment as it was put in. Calls are synchronous, short, and keep
 what they raise to themselves.

@@ -6,17 +6,15 @@ frames at once.
 """
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from random import Random
 
 import outcome
 import trio
 
-from gossip.addresses import Address, AddressError, parse_dialable
+from gossip.addresses import AddressError, parse_dialable
 from gossip.blobs import BlobRequest, BlobSource, OfferedBlobs
 from gossip.branches import BranchSource, NoBranches
 from gossip.bus import (
@@ -34,31 +32,17 @@ from gossip.bus import (
 from gossip.memory_agenda import Agenda, Waiting
 from gossip.memory_links import Link, LinkedTraffic
 from gossip.memory_wires import memory_wires
+from gossip.network_model import NetworkModel
 from gossip.pipe import Limits, Pipe
 from gossip.refusal import Answer, Refused
 from gossip.traffic import Kind, Traffic
 
-_ADDRESSES_FROM = 10_000  # port of the first peer
 _CHANGES_KEPT = 256
 _PIECE_BYTES = 64 * 1024  # of a blob, at one time
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What joins one peer to the network. A link is as slow, and loses as much, as both its ends together."""
-
-    latency_seconds: float = 0.0
-    loss: float = 0.0  # share of broadcast frames
-    bytes_per_second: float = math.inf
-
-
 @dataclass
-class MemoryNetwork:
-    rng: Random
-    latency_seconds: float = 0.005
-    loss: float = 0.0  # share of broadcast frames that a link loses
-    grid_seconds: float = 0.0  # frames arrive at whole multiples of it; 0: whenever they do
-    lines: dict[str, Line] = field(default_factory=dict[str, Line])  # of peers that have one of their own
+class MemoryNetwork(NetworkModel):
     agenda: Agenda = field(default_factory=Agenda, init=False)
     _running: dict[str, "MemoryBus"] = field(default_factory=dict[str, "MemoryBus"], init=False)
     # By who sends, then by who receives; there are always both ways.
@@ -66,9 +50,6 @@ class MemoryNetwork:
         default_factory=dict[str, dict[str, "Link[MemoryBus]"]], init=False
     )
     _linked: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], init=False)
-    _group_of: dict[str, int] = field(default_factory=dict[str, int], init=False)
-    _ports: dict[str, int] = field(default_factory=dict[str, int], init=False)
-    _addresses: dict[str, str] = field(default_factory=dict[str, str], init=False)
 
     def bus(
         self,
@@ -79,35 +60,25 @@ class MemoryNetwork:
         blobs: BlobSource | None = None,
         branches: BranchSource | None = None,
     ) -> "MemoryBus":
-        self._ports.setdefault(peer_id, _ADDRESSES_FROM + len(self._ports))
+        self.address(peer_id)  # it has one from now on
         made = MemoryBus(self, peer_id, topic, deliver, serve, blobs or OfferedBlobs())
         made.branches = branches or NoBranches()
         return made
 
-    def address(self, peer_id: str) -> str:
-        known = self._addresses.get(peer_id)
-        if known is None:
-            port = self._ports.setdefault(peer_id, _ADDRESSES_FROM + len(self._ports))
-            known = self._addresses[peer_id] = str(Address("ip4", "127.0.0.1", port, peer_id))
-        return known
-
     def partition(self, *groups: Iterable[str]) -> None:
-        """Peers of different groups lose each other; a peer in no group is in one of its own with the other unnamed."""
-        self._group_of = {peer: number for number, group in enumerate(groups, start=1) for peer in group}
+        """Links across are gone at once."""
+        super().partition(*groups)
         for one in sorted(self._links):
             for other in self.linked(one):
-                if not self.reachable(one, other):
+                if not self.together(one, other):
                     self.unlink(one, other)
-
-    def heal(self) -> None:
-        self._group_of = {}
 
     def break_bus(self, peer_id: str) -> None:
         """The bus of a peer ends with BusFailed, as when a library raises."""
         self._running[peer_id].broken.set()
 
     def reachable(self, one: str, other: str) -> bool:
-        return self._group_of.get(one, 0) == self._group_of.get(other, 0) and other in self._running
+        return self.together(one, other) and other in self._running
 
     def started(self, bus: "MemoryBus") -> None:
         self._running[bus.peer_id] = bus
@@ -143,6 +114,7 @@ class MemoryNetwork:
         self._linked.pop(bus.peer_id, None)
         links = self._links.get(bus.peer_id, {})
         bus.links = tuple(links[peer] for peer in sorted(links) if links[peer].same_topic)
+        bus.topic_peers = tuple(link.receiver.peer_id for link in bus.links)
 
     def linked(self, peer: str) -> tuple[str, ...]:
         found = self._linked.get(peer)
@@ -155,29 +127,6 @@ class MemoryNetwork:
 
     def links_to(self, peer: str) -> "Iterable[Link[MemoryBus]]":
         return (self._links[other][peer] for other in self.linked(peer))
-
-    def travel_seconds(self, one: str, other: str, size_bytes: int = 0) -> float:
-        """How long so many bytes are under way from one peer to another."""
-        seconds = self.latency_seconds * (0.5 + self.rng.random())
-        if self.lines:
-            for line in (self.lines[peer] for peer in (one, other) if peer in self.lines):
-                seconds += line.latency_seconds + size_bytes / line.bytes_per_second
-        return seconds
-
-    def loses(self, link: "Link[MemoryBus]") -> bool:
-        """Whether a link loses the next frame."""
-        if not self.loss and not self.lines:
-            return False
-        kept = 1.0 - self.loss
-        for bus in (link.sender, link.receiver):
-            if bus.peer_id in self.lines:
-                kept *= 1.0 - self.lines[bus.peer_id].loss
-        return kept < 1.0 and self.rng.random() >= kept
-
-    def arrival(self, seconds: float) -> float:
-        """When what takes so long from now on is there, on trio's clock."""
-        at = trio.current_time() + seconds
-        return math.ceil(at / self.grid_seconds) * self.grid_seconds if self.grid_seconds else at
 
     def running(self, peer: str) -> "MemoryBus | None":
         return self._running.get(peer)
@@ -196,6 +145,7 @@ class MemoryBus:
         self.branches: BranchSource = NoBranches()
         self._send_change, self.changes = trio.open_memory_channel[PeerUp | PeerDown](_CHANGES_KEPT)
         self.links: tuple[Link[MemoryBus], ...] = ()  # to peers of the topic
+        self.topic_peers: tuple[str, ...] = ()
         self.seen: dict[bytes, float] = {}  # hash of a frame -> when it came, or will
         self._counts: Counter[str] = Counter()
         self.traffic: Traffic = LinkedTraffic(self._settle)
@@ -203,13 +153,10 @@ class MemoryBus:
         self.broken = trio.Event()
         self._why_broken: Exception = BusFailed("memory bus was broken by a test")
         self._deliver_claim: Deliver | None = None
+        self.hears_claims = False
 
     def hear_claims(self, deliver: Deliver) -> None:
-        self._deliver_claim = deliver
-
-    @property
-    def hears_claims(self) -> bool:
-        return self._deliver_claim is not None
+        self._deliver_claim, self.hears_claims = deliver, True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
@@ -342,7 +289,7 @@ class MemoryBus:
             self._network.unlink(self.peer_id, peer)
 
     def peers(self) -> tuple[str, ...]:
-        return tuple(link.receiver.peer_id for link in self.links)
+        return self.topic_peers
 
     def connected(self) -> tuple[str, ...]:
         return self._network.linked(self.peer_id)
@@ -366,11 +313,18 @@ class MemoryBus:
 
     def _pass_on(self, frame: bytes, digest: bytes, came_from: str, *, claim: bool) -> None:
         network, size, now = self._network, len(frame), trio.current_time()
+        lossy = bool(network.loss or network.lines)
         for link in self.links:
             receiver = link.receiver
-            if receiver.peer_id == came_from or (claim and not receiver.hears_claims) or network.loses(link):
+            if receiver.peer_id == came_from or (claim and not receiver.hears_claims):
                 continue
-            link.count(size, claim=claim)
+            if lossy and network.loses(self.peer_id, receiver.peer_id):
+                continue
+            link.frames += 1
+            link.bytes += size
+            if claim:
+                link.claims += 1
+                link.claim_bytes += size
             known = receiver.seen.get(digest)
             if known is not None and known <= now:  # nothing but its counters will notice
                 continue

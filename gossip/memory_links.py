@@ -35,13 +35,6 @@ class Link(Generic[E]):
     claims: int = 0  # of the frames
     claim_bytes: int = 0
 
-    def count(self, size_bytes: int, *, claim: bool) -> None:
-        self.frames += 1
-        self.bytes += size_bytes
-        if claim:
-            self.claims += 1
-            self.claim_bytes += size_bytes
-
     def settle(self) -> None:
         if self.frames:
             self.sender.count_frames("out", self.receiver.peer_id, self)

@@ -261,7 +261,8 @@ class GossipService:
         bus = self._bus
         if bus is None:
             return ()
-        others = (peer for peer in bus.peers() if peer != asker and self.admits(peer))
+        now = self._wall_clock()
+        others = (peer for peer in bus.peers() if peer != asker and self._door.admits(peer, now))
         found = (address for peer in others for address in bus.peer_addresses(peer)[:2])
         return tuple(islice(found, catchup.MAX_ADDRESSES))
 

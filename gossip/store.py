@@ -8,7 +8,8 @@ from gossip.envelope import Record
 
 class RecordStore(Protocol):
     def heads(self) -> Mapping[str, int]:
-        """Author -> highest sequence number up to which nothing is missing. Authors without record 1 are left out."""
+        """Author -> highest sequence number up to which nothing is missing. Authors without record 1 are left out.
+        It may change as records come: whoever keeps it copies it."""
         ...
 
     def records_after(self, heads: Mapping[str, int], limit_bytes: int) -> list[bytes]:

@@ -14,7 +14,7 @@ from gossip.puller import SMALL_SWARM
 from node.notebook import Notebook
 from swarm.claim import Lease, Leases, lease_key
 from swarm.finding import Proposal
-from swarm.ledger import Newcomers
+from swarm.ledger import Entry, Newcomers
 from swarm.program import canonical_key
 from swarm.space import ChoiceParameter, FloatParameter, IntParameter, Parameter
 from swarm.trial import Track
@@ -170,11 +170,12 @@ class Claims:
     def _known_values(self) -> set[_Setting]:
         """Of every config that was tried on this track."""
         anew, fresh = self._newcomers.look()
+        base = self._notebook.brief.base_config
         if anew:
-            self._values = set(_settings(self._notebook.brief.base_config))
+            self._values = set(_settings(base))
         for entry in fresh:
-            if entry.finding.track == self._track:
-                self._values.update(_settings(entry.finding.proposal.config))
+            if entry.track == self._track:
+                self._values.update(changed_settings(base, entry))
         return self._values
 
 
@@ -186,6 +187,11 @@ def _has_few_values(parameter: Parameter) -> bool:
             return parameter.high - parameter.low < FEW
         case FloatParameter():
             return parameter.low == parameter.high
+
+
+def changed_settings(base: Config, entry: Entry) -> frozenset[_Setting]:
+    """Of a finding's config, those that are not the start's."""
+    return frozenset(_settings(entry.finding.proposal.config)) - frozenset(_settings(base))
 
 
 def _settings(config: Config) -> Iterator[_Setting]:

@@ -221,13 +221,13 @@ class Hypotheses:
         found = self._notebook.ledger.entries(track=self._track)
         if self._max_history is not None:
             found = found[-self._max_history :]
-        return tuple(e for e in found if e.finding.outcome is not Outcome.CANCELLED)
+        return tuple(e for e in found if e.outcome is not Outcome.CANCELLED)
 
     def _other_tracks(self) -> tuple[Entry, ...]:
         ledger, me = self._notebook.ledger, self._notebook.me
         if self._max_history == 0 or ledger.tracks() == [self._track]:
             return ()
-        return tuple(e for e in ledger.entries() if e.finding.track != self._track and e.author != me)
+        return tuple(e for e in ledger.entries() if e.track != self._track and e.author != me)
 
 
 def baseline(brief: Brief) -> Proposal:

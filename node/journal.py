@@ -83,16 +83,18 @@ class Journal:
         self._path = path
         if readonly and path is not None and not path.exists():
             raise JournalError(f"there is no journal at {path}; start a node in this home first")
-        with self._explained():
-            mode = "ro" if readonly else "rwc"
-            uri = "file::memory:" if path is None else f"{path.absolute().as_uri()}?mode={mode}"
+        mode = "ro" if readonly else "rwc"
+        uri = "file::memory:" if path is None else f"{path.absolute().as_uri()}?mode={mode}"
+        self._durable: bool | None = None  # as the database was last told; not yet
+        try:
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
-            self._durable: bool | None = None  # as the database was last told; not yet
             if (version := self._version()) > _LATEST:
                 raise JournalError(f"{path} was written by a newer research-swarm (format {version}); update this one")
             if not readonly:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._bring_up_to_date(version)
+        except sqlite3.DatabaseError as error:
+            raise self._trouble(error) from None
 
     def _version(self) -> int:
         return self.query("PRAGMA user_version")[0][0]
@@ -156,17 +158,21 @@ class Journal:
         return self._version() >= 4
 
     def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:  # Any: a column's own type
-        with self._explained():
+        try:
             return self._db.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._trouble(error) from None
 
     def execute(self, sql: str, values: tuple[object, ...] = ()) -> int:
-        with self._explained():
+        try:
             return self._db.execute(sql, values).rowcount
+        except sqlite3.DatabaseError as error:
+            raise self._trouble(error) from None
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool) -> Generator[None]:
         """All or nothing. Durable: on the disk, not only in the kernel's hands, when this returns."""
-        with self._explained():
+        try:
             if durable is not self._durable:
                 self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._durable = durable
@@ -177,13 +183,11 @@ class Journal:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _explained(self) -> Generator[None]:
-        try:
-            yield
         except sqlite3.DatabaseError as error:
-            raise JournalError(f"journal {self._path}: {error}; check the disk, or move the file away") from None
+            raise self._trouble(error) from None
+
+    def _trouble(self, error: sqlite3.DatabaseError) -> JournalError:
+        return JournalError(f"journal {self._path}: {error}; check the disk, or move the file away")
 
 
 def _sealed_score(row: tuple[Any, ...]) -> SealedScore:  # Any: a column's own type

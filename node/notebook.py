@@ -146,7 +146,7 @@ class Notebook:
             self._say_replayed(entry)
         elif entry is not None:
             self._waiting.append(entry)
-            self._events.emit(_received(entry))
+            self._events.emit(received(entry))
         return None
 
     def _prove(self, first: Record, second: Record) -> None:
@@ -275,7 +275,8 @@ def ledger_of(brief: Brief, records: Iterable[Record], *, ignored: Collection[st
     return ledger
 
 
-def _received(entry: Entry) -> FindingReceived:
+def received(entry: Entry) -> FindingReceived:
+    """What is said of a peer's finding that came."""
     finding = entry.finding
     return FindingReceived(
         id=entry.id,

@@ -265,7 +265,7 @@ def remember_sealed(lab: Lab, entry: Entry, reports: list[TrialReport]) -> None:
 
 def check_baseline(lab: Lab, entry: Entry) -> None:
     """Give up in one sentence when the brief's own start does not run here, again and again."""
-    if entry.finding.proposal.parent is not None or entry.finding.outcome is Outcome.MEASURED:
+    if entry.finding.proposal.parent is not None or entry.outcome is Outcome.MEASURED:
         return
     lab.failed_baselines += 1
     if lab.failed_baselines >= MAX_FAILED_BASELINES:

@@ -93,7 +93,7 @@ def _says(archive: Archive, record: Record) -> Json:
     if record.kind == "finding" and (entry := archive.ledger.get(FindingId(record.id))) is not None:
         return {
             "title": clean(entry.finding.proposal.title, 120),
-            "outcome": entry.finding.outcome.value,
+            "outcome": entry.outcome.value,
             "val_bpb": entry.val_bpb,
             "verdict": entry.finding.verdict.decision.value,
             "standing": archive.ledger.standing(entry).value,
@@ -105,7 +105,7 @@ def _says(archive: Archive, record: Record) -> Json:
 
 def _others(archive: Archive, entry: Entry) -> list[Json]:
     """Whose trials of the same thing, in findings and replays, the standing rests on."""
-    trials = archive.ledger.trials(entry.key, entry.finding.track)
+    trials = archive.ledger.trials(entry.key, entry.track)
     found = ((author, scores(of_author)) for author, of_author in sorted(trials.items()))
     return [{"peer": peer, "val_bpb": sorted(theirs)} for peer, theirs in found if theirs and peer != entry.author]
 

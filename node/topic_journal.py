@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gossip.envelope import Record, open_frame
@@ -49,6 +50,10 @@ class Arrival:
         return self.made_ms / 1000 - self.received
 
 
+def _tip(id: str) -> bytes:
+    return bytes.fromhex(id[: 2 * TIP_BYTES])
+
+
 class TopicJournal:
     """Records of one brief: gossip's `RecordStore` and `Forks`."""
 
@@ -60,7 +65,7 @@ class TopicJournal:
         self._held_back = ""  # an author of whom only that is told which others gave us or were given
         self._forked = set(journal.forked(brief))
         self._ids: dict[str, str] = {}  # author -> id of the record at its head
-        self._tips: dict[str, bytes] = {}  # of those that were asked for
+        self._tips: dict[str, bytes] = {}  # of these ids, the beginnings
         # Of whom more is here than their head says. Of everybody else what is here is told by the head alone, so that
         # nearly all records come and go without a look at the tables.
         self._untidy: set[str] = set(self._forked)
@@ -76,6 +81,7 @@ class TopicJournal:
                 heads[author], self._ids[author] = seq, id
             else:
                 self._untidy.add(author)
+        self._tips = {author: _tip(self._ids[author]) for author in heads}
         return heads
 
     def append(self, record: Record, *, received: float, own: bool, heard: Heard | None = None) -> bool:
@@ -106,7 +112,6 @@ class TopicJournal:
             for id, commit in commits.items():
                 self.journal.remember_commit(id, commit)
         self._heads = self._read_heads()
-        self._tips.clear()
 
     def _insert(self, record: Record, received: float, *, sent: bool, peer: str, way: str) -> int:
         return self.journal.execute(
@@ -134,12 +139,12 @@ class TopicJournal:
             self._untidy.discard(author)
 
     def _set_head(self, author: str, seq: int, id: str) -> None:
-        self._heads[author], self._ids[author] = seq, id
-        self._tips.pop(author, None)
+        self._heads[author], self._ids[author], self._tips[author] = seq, id, _tip(id)
 
-    def heads(self) -> dict[str, int]:
-        """Author -> highest sequence number up to which nothing is missing. Without those proven to fork."""
-        return dict(self._heads)
+    def heads(self) -> Mapping[str, int]:
+        """Author -> highest sequence number up to which nothing is missing. Without those proven to fork. As it is at
+        any time: copy what is to stay."""
+        return MappingProxyType(self._heads)
 
     def last(self, author: str) -> tuple[int, str]:
         """Sequence number and id of an author's latest record, (0, "") if there is none."""
@@ -243,20 +248,16 @@ class TopicJournal:
         return self._forked
 
     def tips(self, authors: Iterable[str]) -> dict[str, bytes]:
-        return {author: self._tip(author) for author in authors if author in self._heads}
-
-    def _tip(self, author: str) -> bytes:
-        tip = self._tips.get(author)
-        if tip is None:
-            tip = self._tips[author] = bytes.fromhex(self._ids[author])[:TIP_BYTES]
-        return tip
+        tips = self._tips
+        return {author: tips[author] for author in authors if author in self._heads}
 
     def evidence(self, heads: Mapping[str, int], tips: Mapping[str, bytes]) -> list[tuple[str, tuple[bytes, ...]]]:
         """Not of whom is held back: what was not told stays so, and what was told others can prove."""
         lacking = {author for author in self._forked if heads.get(author) != NO_MORE and author != self._held_back}
         forks = self.forks() if lacking else ()
         proofs = [(fork.author, (fork.first.frame, fork.second.frame)) for fork in forks if fork.author in lacking]
-        other = [a for a, tip in tips.items() if heads[a] == self._heads.get(a) and tip != self._tip(a)]
+        here = self._tips
+        other = [a for a, tip in tips.items() if tip != here.get(a) and heads[a] == self._heads.get(a)]
         return proofs + [(author, (self._frame(self._ids[author]),)) for author in other]
 
     def _frame(self, id: str) -> bytes:

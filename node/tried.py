@@ -31,7 +31,7 @@ class Tried:
         if anew:
             self._keys, self._with_source = set(), []
         for entry in fresh:
-            if entry.finding.track == self._track and entry.finding.outcome is not Outcome.CANCELLED:
+            if entry.track == self._track and entry.outcome is not Outcome.CANCELLED:
                 self._note(entry)
         for _ in range(min(SOURCES_AT_ONCE, len(self._with_source))):
             self._keys.add(key_of(self._brief, self._with_source.pop()))

@@ -301,7 +301,7 @@ def _course(archive: Archive, peer: PeerId) -> list[float]:
     """How an author's best came down, on the track of its latest finding."""
     entries = archive.ledger.entries(author=peer)
     track = entries[-1].finding.track if entries else None
-    numbers = [entry.val_bpb for entry in entries if entry.val_bpb is not None and entry.finding.track == track]
+    numbers = [entry.val_bpb for entry in entries if entry.val_bpb is not None and entry.track == track]
     return thinned(best_so_far(numbers), COURSE_POINTS)
 
 

@@ -56,7 +56,7 @@ def _best(seen: Seen) -> list[Text]:
         return [_line(("best  ", "dim"), ("none yet", "default"))]
     entry, score = seen.best
     words = f"{score.mean:.4f} ±{score.interval:.4f} val_bpb"
-    whose = f"  #{entry.finding.number} of {_who(entry, seen.me)}, {entry.finding.track.hardware_class}"
+    whose = f"  #{entry.finding.number} of {_who(entry, seen.me)}, {entry.track.hardware_class}"
     line = _line(("best  ", "dim"), (words, "green"), (whose, "dim"))
     if len(seen.course) < 2:
         return [line]

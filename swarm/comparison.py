@@ -25,7 +25,7 @@ class Comparison:
         self._simpler = False
         if parent is not None:
             own = parent.author == me and parent.finding.track == track
-            mine = ledger.trials(parent.finding.proposal.key, track).get(me, [])
+            mine = ledger.trials_by(me, parent.key, track)
             self._known = ledger.own_scores(parent) if own else scores(mine)
             before, after = parent.finding.proposal, proposal
             self._simpler = simpler(size(after.config, after.source, brief), size(before.config, before.source, brief))

@@ -6,6 +6,7 @@ Owns the fold and the questions people and proposers ask of it. Storage is the j
 from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
@@ -18,6 +19,12 @@ from swarm.verdict import Noise, agree_on_means, judge, rerun_interval, spread
 from swarm.words import Decision, FindingId, Outcome, PeerId, Standing
 
 
+@lru_cache(maxsize=1024)
+def _one_of_equal(track: Track) -> Track:
+    """The same object for equal tracks: what is the same is found in a table without comparing its fields."""
+    return track
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One finding as the ledger knows it."""
@@ -27,14 +34,18 @@ class Entry:
     seq: int  # position in its author's log
     at_ms: int  # author's clock, unix milliseconds: for show, never for order that decides
     finding: Finding
-    key: str = field(init=False, compare=False, repr=False)  # its proposal's; it is asked for often
+    # Of the finding. They are asked for often, and the finding works them out each time.
+    key: str = field(init=False, compare=False, repr=False)
+    track: Track = field(init=False, compare=False, repr=False)
+    outcome: Outcome = field(init=False, compare=False, repr=False)
+    val_bpb: float | None = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.finding.proposal.key)
-
-    @property
-    def val_bpb(self) -> float | None:
-        return self.finding.val_bpb
+        finding = self.finding
+        object.__setattr__(self, "key", finding.proposal.key)
+        object.__setattr__(self, "track", _one_of_equal(finding.track))
+        object.__setattr__(self, "outcome", finding.outcome)
+        object.__setattr__(self, "val_bpb", finding.val_bpb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +129,11 @@ class Ledger:
         self._entries[entry.id] = entry
         self._arrived.append(entry)
         self._sort_in(entry)
-        finding, key = entry.finding, entry.key
-        self._by_key.setdefault((key, finding.track), set()).add(entry.id)
+        finding, key, track = entry.finding, entry.key, entry.track
+        self._by_key.setdefault((key, track), set()).add(entry.id)
         self._by_author.setdefault(entry.author, {})[entry.id] = entry
-        tried = self._tried.setdefault(finding.track, set())
-        if finding.outcome is not Outcome.CANCELLED:
+        tried = self._tried.setdefault(track, set())
+        if entry.outcome is not Outcome.CANCELLED:
             tried.add(key)
         self._note_run(entry, entry.author, (entry.id, 0), finding.trials)
         if finding.proposal.parent is not None and finding.parent_trials:
@@ -136,12 +147,12 @@ class Ledger:
 
     def _sort_in(self, entry: Entry) -> None:
         for author in (None, entry.author):
-            for track in (None, entry.finding.track):
+            for track in (None, entry.track):
                 if (known := self._sorted.get((author, track))) is not None:
                     insort(known, entry, key=_place)
 
     def _note_run(self, of: Entry, author: PeerId, place: tuple[Any, ...], trials: tuple[Trial, ...]) -> None:
-        track = of.finding.track
+        track = of.track
         thing = of.key, track
         self._trials.pop(thing, None)
         insort(self._ran.setdefault(thing, {}).setdefault(author, []), _Ran(place, trials), key=lambda ran: ran.place)
@@ -150,12 +161,12 @@ class Ledger:
     def _note_parent_run(self, parent: Entry | None, child: Entry) -> None:
         """If the parent comes later, then is the time."""
         if parent is not None:
-            fitting = tuple(trial for trial in child.finding.parent_trials if trial.track == parent.finding.track)
+            fitting = tuple(trial for trial in child.finding.parent_trials if trial.track == parent.track)
             self._note_run(parent, child.author, (parent.id, 1, child.id), fitting)
 
     def _note_replay(self, of: Entry, one: ReplayEntry) -> None:
         replay = one.replay
-        if replay.steps is None and replay.key == of.key and replay.trial.track == of.finding.track:
+        if replay.steps is None and replay.key == of.key and replay.trial.track == of.track:
             self._note_run(of, one.author, (of.id, 2, one.at_ms, one.author, one.seq, one.id), (replay.trial,))
 
     def apply_replay(self, entry: ReplayEntry) -> bool:
@@ -202,7 +213,7 @@ class Ledger:
         found = self._sorted.get((author, track))
         if found is None:
             known = self._entries if author is None else self._by_author.get(author, {})
-            found = sorted((e for e in known.values() if track in (None, e.finding.track)), key=_place)
+            found = sorted((e for e in known.values() if track in (None, e.track)), key=_place)
             self._sorted[author, track] = found
         return list(found)
 
@@ -240,14 +251,17 @@ class Ledger:
         """Every trial of one thing on one track over the whole budget, by who ran it. Not to be changed."""
         found = self._trials.get((key, track))
         if found is None:
-            ran = self._ran.get((key, track), {})
-            found = {author: [t for one in theirs for t in one.trials] for author, theirs in ran.items()}
+            found = {author: self.trials_by(author, key, track) for author in self._ran.get((key, track), ())}
             self._trials[key, track] = found
         return found
 
+    def trials_by(self, author: PeerId, key: str, track: Track) -> list[Trial]:
+        """One author's part of them."""
+        return [trial for ran in self._ran.get((key, track), {}).get(author, ()) for trial in ran.trials]
+
     def own_scores(self, entry: Entry) -> tuple[float, ...]:
         """Scores of all trials of a finding by its author: its own, and later ones."""
-        made = self.trials(entry.key, entry.finding.track)[entry.author]
+        made = self.trials_by(entry.author, entry.key, entry.track)
         return scores(made) or reported(entry.finding.trials)
 
     def score(self, entry: Entry) -> Score | None:
@@ -255,7 +269,7 @@ class Ledger:
         numbers = self.own_scores(entry)
         if not numbers:
             return None
-        noise = self.noise(entry.finding.track, entry.author)
+        noise = self.noise(entry.track, entry.author)
         return Score(fmean(numbers), len(numbers), rerun_interval(len(numbers), noise))
 
     def ranked(self, track: Track) -> list[tuple[Entry, Score]]:
@@ -279,7 +293,7 @@ class Ledger:
     def _read_noise(self, track: Track) -> TrackNoise:
         known = self._spreads.setdefault(track, TrackSpreads(self._acceptance))
         for key, author in self._unread.pop(track, ()):
-            known.note(author, key, spread(scores(self.trials(key, track)[author])))
+            known.note(author, key, spread(scores(self.trials_by(author, key, track))))
         return known.noise()
 
     def standing(self, entry: Entry) -> Standing:
@@ -291,7 +305,7 @@ class Ledger:
         if not claimed:
             return Standing.CLAIMED
         mean, disagreeing = fmean(claimed), 0
-        for theirs in self._means_of(entry.key, entry.finding.track):
+        for theirs in self._means_of(entry.key, entry.track):
             if theirs.author == entry.author:
                 continue
             if agree_on_means(mean, len(claimed), theirs.mean, theirs.trials, theirs.noise, self._acceptance):

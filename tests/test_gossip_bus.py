@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 
 import pytest
@@ -12,7 +13,9 @@ from gossip.bus import Bus, BusFailed, Deliver, PeerDown, PeerUnreachable, PeerU
 from gossip.envelope import MAX_FRAME_BYTES
 from gossip.identity import Identity
 from gossip.libp2p_bus import Libp2pBus
+from gossip.libp2p_memory import in_memory
 from gossip.memory_bus import MemoryNetwork
+from gossip.memory_cables import CabledNetwork
 from gossip.refusal import Answer, RefusalReason, Refused
 from tests.simworld.gossip_world import TOPIC, identity, until
 
@@ -23,10 +26,17 @@ def over_libp2p(who: Identity, topic: str, deliver: Deliver, serve: Serve) -> Bu
     return Libp2pBus(who, topic, ["/ip4/127.0.0.1/tcp/0"], deliver, serve, wall_clock=time.time)
 
 
-@pytest.fixture(params=["memory", "libp2p"])
+def over_cables(who: Identity, topic: str, deliver: Deliver, serve: Serve, network: CabledNetwork) -> Bus:
+    opens = in_memory(network, who.peer_id)
+    return Libp2pBus(who, topic, [], deliver, serve, wall_clock=time.time, open_transport=opens)
+
+
+@pytest.fixture(params=["memory", "libp2p", "libp2p in memory"])
 def make_bus(request: pytest.FixtureRequest) -> MakeBus:
     if request.param == "libp2p":
         return over_libp2p
+    if request.param == "libp2p in memory":
+        return partial(over_cables, network=CabledNetwork(Random(3)))
     network = MemoryNetwork(Random(3))
     return lambda who, topic, deliver, serve: network.bus(who.peer_id, topic, deliver, serve)
 

@@ -90,7 +90,7 @@ class Catalogue:
             self._inspired.setdefault(id, []).append(entry.id)
 
     def _touch(self, entry: Entry) -> None:
-        same = self.ledger.with_key(entry.key, entry.finding.track)
+        same = self.ledger.with_key(entry.key, entry.track)
         self._stale.update(one.id for one in same)
 
     def _changed(self) -> None:

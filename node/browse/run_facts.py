@@ -86,7 +86,7 @@ def _linked(sight: Sight, ids: Iterable[FindingId]) -> list[Json]:
 def _same(sight: Sight, entry: Entry) -> list[Row]:
     """Other findings that ran the same thing on the same track."""
     ledger = sight.catalogue.ledger
-    same = ledger.with_key(entry.key, entry.finding.track)
+    same = ledger.with_key(entry.key, entry.track)
     rows = (sight.catalogue.row(one.id) for one in same if one.id != entry.id)
     return [row for row in rows if row is not None]
 

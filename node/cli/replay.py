@@ -174,8 +174,8 @@ def print_replay(asked: asking.Asked, facts: Json) -> None:
     if one["steps"] is None:
         print_fact("score", score_words(one))
     print_fact("loss curve", curve_words(one))
-    if one["hardware_class"] != asked.entry.finding.track.hardware_class:
-        print_fact("classes", f"{one['hardware_class']} here, {asked.entry.finding.track.hardware_class} there: only "
+    if one["hardware_class"] != asked.entry.track.hardware_class:
+        print_fact("classes", f"{one['hardware_class']} here, {asked.entry.track.hardware_class} there: only "
                    "the curves compare")  # fmt: skip
     if one["condition"] != "steady":
         print_fact("machine", f"{one['condition']} meanwhile: the score does not count as evidence")

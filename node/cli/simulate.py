@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.console import Console
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="This share of the nodes and of the hours.",
 )
+@click.option("--hours", type=click.FloatRange(0, 168, min_open=True), help="So many hours instead of the scenario's.")
+@click.option(
+    "--over",
+    type=click.Choice(["memory", "libp2p"]),
+    default="memory",
+    show_default=True,
+    help="What nodes speak over: a bus in memory, or libp2p itself, of which only the sockets are in memory.",
+)
 @click.option(
     "--baseline", type=click.Path(path_type=Path, file_okay=False), help="Say what got worse since results stored here."
 )
@@ -45,6 +53,8 @@ def simulate(
     seeds: int,
     first_seed: int,
     scale: float,
+    hours: float | None,
+    over: Literal["memory", "libp2p"],
     baseline: Path | None,
     save: Path | None,
     picture: Path | None,
@@ -62,7 +72,7 @@ def simulate(
     from node.simulation.world import simulate as run_one
 
     path = located(scenario)
-    chosen = smaller(read_scenario(path), scale)
+    chosen = smaller(read_scenario(path), scale, hours)
     before = stored.load(baseline, chosen.name) if baseline is not None else None
     results: list[Result] = []
 
@@ -71,7 +81,7 @@ def simulate(
 
     with _bar(seeds, quiet=as_json) as tell:
         for number in range(seeds):
-            run_one(chosen, first_seed + number, lambda share, number=number: tell(number + share), looked)
+            run_one(chosen, first_seed + number, lambda share, number=number: tell(number + share), looked, over=over)
     changed = [] if before is None else stored.changes(before, [result.figures for result in results])
     if save is not None:
         stored.save(save, chosen.name, results)
@@ -79,7 +89,7 @@ def simulate(
         _draw(picture, results, chosen.hours)
     mean, holds = together(results), all(result.holds for result in results)
     if as_json:
-        document = {"scenario": chosen.name, "seeds": seeds, "holds": holds, "figures": mean}
+        document = {"scenario": chosen.name, "over": over, "seeds": seeds, "holds": holds, "figures": mean}
         document |= {"runs": [asdict(result) for result in results]}
         if before is not None:
             document["changes"] = [asdict(change) for change in changed]

@@ -126,12 +126,12 @@ def _inspirations(request: Request) -> list[dict[str, object]]:
 
 def _facts(request: Request, entry: Entry) -> dict[str, object]:
     """Typed values only; see the module's docstring before adding one."""
-    proposal, same = entry.finding.proposal, entry.finding.track == request.track
+    proposal, same = entry.finding.proposal, entry.track == request.track
     parent = request.known.get(proposal.parent) if proposal.parent else None
     before = parent.finding.proposal if parent else None
     return {
         "finding": entry.id,
-        "outcome": entry.finding.outcome.value,
+        "outcome": entry.outcome.value,
         "verdict": entry.finding.verdict.decision.value,
         "val_bpb": entry.val_bpb if same else None,
         "same_kind_of_machine_and_budget": same,

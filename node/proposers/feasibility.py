@@ -100,7 +100,7 @@ def _failed(outcome: Outcome) -> bool:
 
 def _speaks_of(request: Request, entry: Entry) -> bool:
     """Whether a finding's ending says something about trials of this track."""
-    track = entry.finding.track
+    track = entry.track
     if track.hardware_class != request.track.hardware_class:
         return False
-    return track == request.track or entry.finding.outcome is not Outcome.TIMED_OUT
+    return track == request.track or entry.outcome is not Outcome.TIMED_OUT

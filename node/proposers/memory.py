@@ -58,7 +58,7 @@ def notes_of(own: Iterable[Entry]) -> list[Note]:
     """One author's findings as notes, oldest first, compacted."""
     entries = sorted(own, key=lambda entry: entry.seq)
     known = {entry.id: entry for entry in entries}
-    notes = [_note(entry, known) for entry in entries if entry.finding.outcome is not Outcome.CANCELLED]
+    notes = [_note(entry, known) for entry in entries if entry.outcome is not Outcome.CANCELLED]
     old = max(0, (len(notes) - RECENT) // EVERY * EVERY)
     return [*_merged(notes[:old]), *notes[old:]]
 

@@ -144,14 +144,14 @@ def lead(request: Request, entry: Entry) -> float:
         return 0.0
     ours, theirs = request.parent.val_bpb, entry.val_bpb
     readable = entry.finding.proposal.source is None or _same_source(entry, request.parent)
-    if theirs is None or entry.finding.track != request.track or not readable:
+    if theirs is None or entry.track != request.track or not readable:
         return 0.0
     return float("inf") if ours is None else ours - theirs
 
 
 def _gain(request: Request, entry: Entry, parent: Entry | None) -> float:
     """What a finding's change brought its author. Numbers of another track only say whether it was kept."""
-    if parent is None or entry.finding.track != request.track or not _comparable(entry.finding, parent.finding):
+    if parent is None or entry.track != request.track or not _comparable(entry.finding, parent.finding):
         kept = entry.finding.verdict.decision is Decision.KEEP and entry.finding.proposal.parent is not None
         return request.noise_sd if kept else 0.0
     if entry.val_bpb is None or parent.val_bpb is None:

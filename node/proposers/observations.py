@@ -37,7 +37,7 @@ def observations(request: Request) -> list[Observation]:
     fitting = [
         entry
         for entry in request.on_track
-        if entry.finding.proposal.source_sha256 == digest and entry.finding.outcome is not Outcome.CANCELLED
+        if entry.finding.proposal.source_sha256 == digest and entry.outcome is not Outcome.CANCELLED
     ]
     seen = [_seen(request, entry) for entry in fitting[-MAX_OBSERVATIONS:]]
     return _with_censored([one for one in seen if one is not None])
@@ -46,7 +46,7 @@ def observations(request: Request) -> list[Observation]:
 def _with_censored(seen: list[Observation]) -> list[Observation]:
     """Those stopped early with the median of the measured ones in the place of a number; without any, they are gone."""
     measured = [one.value for one in seen if one.entry.val_bpb is not None]
-    stopped = {one.entry.id for one in seen if one.entry.finding.outcome is Outcome.CENSORED}
+    stopped = {one.entry.id for one in seen if one.entry.outcome is Outcome.CENSORED}
     if not measured:
         return [one for one in seen if one.entry.id not in stopped]
     middle = median(measured)

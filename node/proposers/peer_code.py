@@ -126,7 +126,7 @@ class PeerCode:
 def _leads(request: Request, entry: Entry) -> bool:
     """It says to be ahead of our best on our track, by more than luck."""
     ours, theirs = request.parent.val_bpb, entry.val_bpb
-    if theirs is None or entry.finding.track != request.track:
+    if theirs is None or entry.track != request.track:
         return False
     return ours is None or theirs < ours - request.noise_sd
 

@@ -90,7 +90,7 @@ class Request:
     @cached_property
     def on_track(self) -> list[Entry]:
         """Findings whose numbers compare with the parent's, oldest first, each once."""
-        return [e for e in self.known.values() if e.finding.track == self.track]
+        return [e for e in self.known.values() if e.track == self.track]
 
     def _fits(self, entry: Entry) -> bool:
         try:

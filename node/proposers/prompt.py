@@ -215,7 +215,7 @@ def _measurements(request: Request) -> list[_List]:
     news = {e.id for e in request.inspirations}
     known = request.known.values()
     peers = [e for e in request.on_track if e.author != request.me and e.id not in news]
-    other = [e for e in known if e.author != request.me and e.finding.track != request.track and e.id not in news]
+    other = [e for e in known if e.author != request.me and e.track != request.track and e.id not in news]
     return [
         _List("## MEASUREMENTS: new from peers", [e for e in known if e.id in news], _news_line),
         _List("## MEASUREMENTS: peers on the same kind of machine, oldest first", peers, _peer_line),
@@ -264,11 +264,11 @@ def _facts(request: Request, entry: Entry) -> dict[str, object]:
     facts: dict[str, object] = {"changes": _changed(request, entry, parent)}
     if proposal.source_sha256 != (parent.finding.proposal.source_sha256 if parent else request.brief.source_sha256):
         facts["code"] = "changed"
-    facts["outcome"] = entry.finding.outcome.value
+    facts["outcome"] = entry.outcome.value
     if entry.val_bpb is not None:
         facts["verdict"] = _verdict(request, entry, parent).value
-    if entry.finding.track != request.track:
-        facts["budget_seconds"] = entry.finding.track.budget_seconds
+    if entry.track != request.track:
+        facts["budget_seconds"] = entry.track.budget_seconds
         return facts  # no number: it would be compared with ours, and it must not
     if entry.val_bpb is not None:
         facts["val_bpb"] = round(entry.val_bpb, 4)
@@ -286,7 +286,7 @@ def _changed(request: Request, entry: Entry, parent: Entry | None) -> Config | s
 def _verdict(request: Request, entry: Entry, parent: Entry | None) -> Decision:
     """Recomputed where the parent is known, from its numbers and no less noise than the brief's; else its author's."""
     said = entry.finding.verdict
-    if parent is None or parent.finding.track != entry.finding.track:
+    if parent is None or parent.finding.track != entry.track:
         return said.decision
     known, rule = reported(parent.finding.trials), request.brief.acceptance
     against = said.parent_scores if set(known) <= set(said.parent_scores) else known

@@ -34,7 +34,7 @@ class Bench:
 def plan(bench: Bench, entry: Entry, steps: int | None, rng: random.Random) -> Job:
     """Raises ReplayRefused. Is quick: called before anything is prepared."""
     _check_source(bench, entry)
-    first = entry.finding.track
+    first = entry.track
     if steps is not None:
         return _by_steps(bench, entry, steps)
     if first.hardware_class != bench.hardware_class:
@@ -50,7 +50,7 @@ def plan(bench: Bench, entry: Entry, steps: int | None, rng: random.Random) -> J
 
 
 def _by_steps(bench: Bench, entry: Entry, steps: int) -> Job:
-    first, budget_seconds = entry.finding.trials[0], entry.finding.track.budget_seconds
+    first, budget_seconds = entry.finding.trials[0], entry.track.budget_seconds
     source = _source(bench, entry)
     if not all(option in source for option in ("--pace", "--max-steps")):
         raise ReplayRefused(

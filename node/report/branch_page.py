@@ -21,7 +21,7 @@ def branch_page(
 ) -> str:
     """`runs`: all of this branch, oldest first, `newest` last. `best`: of the newest run's track."""
     track = newest.finding.track
-    here = [entry for entry in runs if entry.finding.track == track]
+    here = [entry for entry in runs if entry.track == track]
     kept = [entry for entry in here if _is_kept(entry.finding)]
     name = markdown_escape(clean(newest.finding.node_name, 40)) or short(newest.author)
     others = len(runs) - len(here)

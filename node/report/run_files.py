@@ -125,7 +125,7 @@ def _run_folder_files(material: RunMaterial) -> dict[str, bytes]:
 def _branch_files(material: RunMaterial) -> dict[str, bytes]:
     finding, brief, runs = material.entry.finding, material.brief, material.runs
     best = best_kept(runs, finding.track)
-    same_track = [entry.finding for entry in runs if entry.finding.track == finding.track]
+    same_track = [entry.finding for entry in runs if entry.track == finding.track]
     points = [RunPoint(one.number, status(one), one.val_bpb) for one in same_track]
     title = f"{brief.name} on {finding.track.hardware_class}, {finding.track.budget_seconds:g} s a run"
     # Written every time, not only when the best moves: the same bytes cost git nothing, and a gap heals itself.

@@ -61,7 +61,7 @@ def effect_words(finding: Finding) -> str:
 
 def best_kept(runs: Iterable[Entry], track: Track) -> Entry | None:
     """Where a branch stands on a track after `runs`."""
-    return branch_head(entry for entry in runs if entry.finding.track == track)
+    return branch_head(entry for entry in runs if entry.track == track)
 
 
 def seeds_words(finding: Finding) -> str:

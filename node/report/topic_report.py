@@ -164,7 +164,7 @@ def _tsv(told: Told) -> str:
     """autoresearch's five columns first, then whose and how it stands; in the order in which they were made."""
     rows: list[str] = []
     for entry in sorted(told.ledger.entries(), key=lambda e: (e.at_ms, e.id)):
-        track = entry.finding.track
+        track = entry.track
         more = (_name(entry), track.hardware_class, f"{track.budget_seconds:g}", told.ledger.standing(entry).value)
         rows.append("\t".join((tsv_row(entry, told.commits.get(entry.id, "")[:_COMMIT_DIGITS]), *more, entry.id)))
     return "\n".join([_TSV_HEADER, *rows]) + "\n"

@@ -14,8 +14,29 @@ from node.events import Events
 from node.journal import Journal, JournalError
 from node.room import Room
 
-Frames = dict[bytes, bytes]  # by SHA-256
 _REFERENCE_BYTES = 32
+
+
+class Frames:
+    """Each once, by its SHA-256."""
+
+    def __init__(self) -> None:
+        self._frames: dict[bytes, bytes] = {}
+        self._references: dict[bytes, bytes] = {}
+
+    def keep(self, frame: bytes) -> bytes:
+        """A reference to it."""
+        reference = self._references.get(frame)
+        if reference is None:
+            reference = self._references[frame] = hashlib.sha256(frame).digest()
+            self._frames[reference] = frame
+        return reference
+
+    def restored(self, value: object) -> Any:  # Any: a column's own type
+        """The frame, if it is a reference to one; else the value."""
+        if isinstance(value, bytes) and len(value) == _REFERENCE_BYTES:
+            return self._frames.get(value, value)
+        return value
 
 
 class Disk:
@@ -39,24 +60,19 @@ class SimulatedJournal(Journal):
 
     def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         rows = super().query(sql, values)
-        if not any(self._is_reference(value) for row in rows[:1] for value in row):
+        if not rows or bytes not in map(type, rows[0]):
             return rows
-        return [tuple(self._frames[value] if self._is_reference(value) else value for value in row) for row in rows]
+        return [tuple([self._frames.restored(value) for value in row]) for row in rows]
 
     def execute(self, sql: str, values: tuple[object, ...] = ()) -> int:
-        return super().execute(sql, tuple(self._kept(one) if isinstance(one, bytes) else one for one in values))
+        return super().execute(sql, tuple(self._frames.keep(one) if isinstance(one, bytes) else one for one in values))
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool) -> Generator[None]:
         if self._disk.full:
             raise JournalError("journal: database or disk is full")
-        with super().transaction(durable=durable):
+        if not durable:  # one statement each, of which there are very many, or many that may be done again
             yield
-
-    def _kept(self, frame: bytes) -> bytes:
-        reference = hashlib.sha256(frame).digest()
-        self._frames.setdefault(reference, frame)
-        return reference
-
-    def _is_reference(self, value: object) -> bool:
-        return isinstance(value, bytes) and len(value) == _REFERENCE_BYTES and value in self._frames
+            return
+        with super().transaction(durable=True):
+            yield

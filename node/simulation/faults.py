@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from gossip.memory_bus import Line
+from gossip.network_model import Line
 from node.simulation.adversaries import claims, copies, exaggerates, floods
 from node.simulation.member import Member, Role, Surroundings
 from node.simulation.scenario import (

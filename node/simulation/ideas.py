@@ -69,7 +69,7 @@ def proposer_of(kind: str) -> tuple[Proposer, int | None]:
 def _leader(request: Request) -> Entry | None:
     """The best news of our track that beats where we stand."""
     ours = request.parent.val_bpb
-    told = [(e.val_bpb, e.id, e) for e in request.inspirations if e.finding.track == request.track]
+    told = [(e.val_bpb, e.id, e) for e in request.inspirations if e.track == request.track]
     better = [(bpb, id, e) for bpb, id, e in told if bpb is not None and (ours is None or bpb < ours)]
     return min(better)[2] if better else None
 

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import trio
 
-from gossip.blobs import OfferedBlobs
 from gossip.bus import Bus, BusFactory, Deliver, Serve
 from gossip.identity import Identity
-from gossip.memory_bus import MemoryBus, MemoryNetwork
-from gossip.refusal import Answer
+from gossip.network_model import NetworkModel
 from gossip.traffic import Traffic
 from node.claims import Claims
 from node.clock import wall_clock_of
@@ -35,6 +33,7 @@ from node.sandbox.spec import limits_for
 from node.simulation.disk import Disk, Frames, SimulatedJournal, SimulatedRoom
 from node.simulation.ideas import proposer_of
 from node.simulation.landscape import Landscape
+from node.simulation.media import Medium
 from node.simulation.observation import Observation
 from node.simulation.scenario import Machines
 from node.simulation.trials import Say, SimulatedRecorder, SimulatedTrainer, honestly
@@ -64,7 +63,7 @@ class Surroundings:
     seed: int
     folder: Path
     brief: Brief
-    network: MemoryNetwork
+    medium: Medium
     landscape: Landscape
     observation: Observation
     frames: Frames
@@ -73,35 +72,13 @@ class Surroundings:
     bootstraps: list[str]  # addresses
     research_until: float  # virtual seconds
 
-
-class _ClockedBus(MemoryBus):
-    """Frames are delivered by whoever sends, in that one's time: here it is the receiver's clock that counts."""
-
-    def __init__(self, member: "Member", topic: str, deliver: Deliver, serve: Serve) -> None:
-        self._member = member
-        network, clocked = member.around.network, self._clocked(deliver)
-        super().__init__(network, member.peer_id, topic, clocked, self._serving(serve), OfferedBlobs())
-
-    def hear_claims(self, deliver: Deliver) -> None:
-        super().hear_claims(self._clocked(deliver))
-
-    def _clocked(self, deliver: Deliver) -> Deliver:
-        def delivered(forwarder: str, frame: bytes) -> Answer:
-            with wall_clock_of(self._member.clock):
-                return deliver(forwarder, frame)
-
-        return delivered
-
-    def _serving(self, serve: Serve) -> Serve:
-        def served(peer: str, message: bytes) -> bytes:
-            with wall_clock_of(self._member.clock):
-                return serve(peer, message)
-
-        return served
+    @property
+    def network(self) -> NetworkModel:
+        return self.medium.network
 
 
 class SimulatedNetwork(Network):
-    """The node's side of gossip on the network in memory. Its counters stay in memory, too."""
+    """The node's side of gossip on a network in memory. Its counters stay in memory, too."""
 
     def __init__(self, member: "Member", settings: NetworkSettings, claims: Claims) -> None:
         self._member = member
@@ -109,11 +86,12 @@ class SimulatedNetwork(Network):
 
     def _bus_factory(self, topic: str, listen: Sequence[str]) -> BusFactory:  # noqa: ARG002 - nobody listens
         member = self._member
+        buses = member.around.medium.buses(member.identity, topic, member.clock)
 
         def make(deliver: Deliver, serve: Serve) -> Bus:
-            member.around.network.address(member.peer_id)  # it has one from now on
-            bus = _ClockedBus(member, topic, deliver, serve)
-            member.traffics.append(bus.traffic)
+            bus = buses(deliver, serve)
+            if not any(bus.traffic is counted for counted in member.traffics):  # a later bus counts on
+                member.traffics.append(bus.traffic)
             return bus
 
         return make

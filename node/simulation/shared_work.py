@@ -1,6 +1,7 @@
 """Work that equal nodes of one process need not do each: a frame is unpacked and opened, a finding decoded, once.
 
-Pure functions of bytes, so that nothing a node sees or decides changes; signatures are still checked, the first time.
+Pure functions, so that nothing a node sees or decides changes; signatures are still checked, the first time. (What a
+finding's event says of when it came is when it came first to anybody; nobody here asks.)
 What one node has packed for another is real bytes, counted as such, that also say what they were made of: it need not
 be read again. Bytes that no node of ours has packed, a hostile peer's, are read like everywhere.
 Half of a large simulation's time without it (docs/log.md).
@@ -14,7 +15,9 @@ from typing import Any, TypeVar, cast
 from gossip import catchup, claims
 from gossip.envelope import Record, open_frame
 from gossip.packing import Packing
+from node import claims as node_claims
 from node import notebook, tried
+from swarm import ledger
 from swarm.brief import Brief
 from swarm.ledger import Entry
 
@@ -31,7 +34,9 @@ def shared_work() -> Generator[None]:
             *((importlib.import_module(name), "open_frame", opened) for name in _OPENERS),
             (Packing, "unpack", _once(Packing.unpack, _second)),
             (notebook, "entry_of", _once(notebook.entry_of, _id)),
-            (notebook, "clean", _once(notebook.clean, _itself_and_limit)),
+            (notebook, "received", _once(notebook.received, _first_id)),
+            (node_claims, "changed_settings", _once(node_claims.changed_settings, _second_id)),
+            (ledger, "spread", _once(ledger.spread, _itself)),
             (catchup, "encode_request", _packed(catchup.encode_request)),
             (catchup, "decode_request", _unpacked(catchup.decode_request)),
             (catchup, "encode_page", _packed(catchup.encode_page)),
@@ -57,16 +62,12 @@ def _once(function: Callable[..., T], name: Callable[..., Hashable]) -> Callable
     return asked
 
 
-def _itself(frame: bytes, _brief: str = "") -> bytes:
-    return frame
+def _itself(one: Hashable, _brief: str = "") -> Hashable:
+    return one
 
 
 def _second(_packing: Packing, data: bytes) -> bytes:
     return data
-
-
-def _itself_and_limit(text: str, limit: int) -> tuple[str, int]:
-    return text, limit
 
 
 class _Packed(bytes):
@@ -95,7 +96,11 @@ def _id(record: Record, _brief: Brief) -> str:
     return record.id
 
 
-def _second_id(_brief: Brief, entry: Entry) -> str:
+def _first_id(entry: Entry) -> str:
+    return entry.id
+
+
+def _second_id(_base: object, entry: Entry) -> str:
     return entry.id
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trio
 
-from gossip.memory_bus import MemoryNetwork
 from node.proposers.port import Proposer
+from node.simulation import media
 from node.simulation.campaign import research_space, space_file
 from node.simulation.disk import Frames
 from node.simulation.faults import Cast, afflict, recruit
@@ -25,7 +25,6 @@ from node.simulation.shared_work import shared_work
 from node.simulation.virtual_time import run_virtually
 from swarm.brief import Brief, Corpus, Shard
 
-GRID_SECONDS = 0.01  # frames arrive at multiples of it: an error of 5 ms, half the wake-ups
 TICK_SECONDS = 60.0  # virtual, between two signs of life
 Progress = Callable[[float], None]
 """Is told which share of a run is done."""
@@ -68,15 +67,18 @@ def simulate(
     on_landscape: Landscape | None = None,
     proposer: Callable[[], Proposer] | None = None,
     connected: bool = True,
+    over: media.Name = "memory",
 ) -> Run:
     """A run of a scenario. `look` is called at its end, before anybody is stopped. Not `connected`: nobody knows of
-    anybody.
+    anybody. Raises ScenarioError for one that cannot be run `over` that.
     """
+    medium = media.medium_of(over, scenario, random.Random(f"{seed} network"))
     ground = on_landscape or landscape(scenario.landscape)
     with tempfile.TemporaryDirectory(prefix="swarm-simulation-") as folder, shared_work():
-        world = _World(scenario, seed, ground, Path(folder), on_progress, look, proposer, connected)
+        world = _World(scenario, seed, ground, Path(folder), on_progress, look, proposer, connected, medium)
         try:
-            return run_virtually(world.run, seed)
+            with medium.repeatable(seed):
+                return run_virtually(world.run, seed)
         finally:
             for member in world.made.members:
                 member.close()
@@ -93,20 +95,17 @@ class _World:
         look: Callable[[Run], None],
         proposer: Callable[[], Proposer] | None,
         connected: bool,
+        medium: media.Medium,
     ) -> None:
         self._connected = connected
         self._scenario, self._on_progress, self._look = scenario, on_progress, look
         self._rng = random.Random(f"{seed} {scenario.name}")
         self.made = Run(scenario, seed, Observation())
-        conditions = scenario.network
-        network = MemoryNetwork(
-            random.Random(f"{seed} network"), conditions.latency_ms / 1000, conditions.loss, GRID_SECONDS
-        )
         self._around = Surroundings(
             seed=seed,
             folder=folder,
             brief=simulated_brief(),
-            network=network,
+            medium=medium,
             landscape=ground,
             observation=self.made.observation,
             frames=Frames(),
