@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gossip.budgets import Budgets, Rate
 from gossip.envelope import MAX_FRAME_BYTES, SIGNATURE_BYTES, Record, open_frame
+from gossip.packing import Packing
 from gossip.refusal import Refusal, RefusalReason, Refused
 
 _CLOCK_AHEAD_MS = 10 * 60 * 1000  # guess: beyond this an author's clock is called wrong, and tolerated
@@ -38,9 +39,14 @@ class Admission:
         remembered_ids: int = _REMEMBERED_IDS,
         refuse_author: Callable[[str], Refusal | None] | None = None,
         is_known: Callable[[Record], bool] | None = None,
+        packing: Packing | None = None,
     ) -> None:
-        """`refuse_author`: whose records are not taken, and why. `is_known`: whether the store has a record."""
+        """`refuse_author`: whose records are not taken, and why. `is_known`: whether the store has a record.
+
+        `packing`: how broadcasts of the brief are compressed.
+        """
         self.brief = brief
+        self.packing = packing or Packing()
         self._refuse_author = refuse_author
         self._is_known = is_known
         self._authors = Budgets(author_rate)
@@ -49,11 +55,10 @@ class Admission:
         self._remembered_ids = remembered_ids
         self._counts: Counter[str] = Counter()
 
-    def admit(self, frame: bytes, from_peer: str, now: float, *, wall_ms: int | None = None) -> Admitted | Refusal:
-        """A frame that was broadcast to us. `now`: seconds of a steady clock; `wall_ms` only notices wrong clocks."""
+    def admit(self, data: bytes, from_peer: str, now: float, *, wall_ms: int | None = None) -> Admitted | Refusal:
+        """What was broadcast to us. `now`: seconds of a steady clock; `wall_ms` only notices wrong clocks."""
         try:
-            self._check_unopened(frame, from_peer, now)
-            record = self._open(frame)
+            record = self._open(self._unopened(data, from_peer, now))
             if self._is_known is not None and self._is_known(record):
                 raise Refused(RefusalReason.KNOWN, f"record {record.id} is in the store")
             if not self._authors.take(record.author, now):
@@ -88,13 +93,16 @@ class Admission:
     def statistics(self) -> dict[str, int]:
         return dict(sorted(self._counts.items()))
 
-    def _check_unopened(self, frame: bytes, from_peer: str, now: float) -> None:
-        if len(frame) > MAX_FRAME_BYTES:
-            raise Refused(RefusalReason.OVERSIZE, f"frame of {len(frame)} bytes is larger than {MAX_FRAME_BYTES}")
+    def _unopened(self, data: bytes, from_peer: str, now: float) -> bytes:
+        """The frame that was broadcast, if it is worth opening. Whoever sends too fast has nothing decompressed."""
+        if len(data) > MAX_FRAME_BYTES:
+            raise Refused(RefusalReason.OVERSIZE, f"frame of {len(data)} bytes is larger than {MAX_FRAME_BYTES}")
         if not self._forwarders.take(from_peer, now):
             raise Refused(RefusalReason.RATE_OF_FORWARDER, f"{from_peer} sends too fast")
+        frame = self.packing.unpack(data)
         if hashlib.sha256(frame[SIGNATURE_BYTES:]).digest() in self._seen:
             raise Refused(RefusalReason.DUPLICATE, "record was here before")
+        return frame
 
     def _open(self, frame: bytes) -> Record:
         record = open_frame(frame)

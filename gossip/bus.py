@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gossip.pipe import Limits  # which raises what is defined here
 
 Deliver = Callable[[str, bytes], Answer]
-"""(forwarder, frame) -> what becomes of it. Called once for each broadcast frame that arrives; sync, never raises."""
+"""(forwarder, what it sent) -> what becomes of it. Called once for each broadcast that arrives; sync, never raises."""
 
 CLAIMS = "/claims"
 """What follows a topic's name in that of its broadcast of claims: who has no use for them does not subscribe."""

@@ -91,13 +91,14 @@ class Intake:
         self._drop(peer)
         return False
 
-    def deliver(self, forwarder: str, frame: bytes) -> Answer:
-        """A frame that was broadcast."""
+    def deliver(self, forwarder: str, data: bytes) -> Answer:
+        """A frame that was broadcast, packed or not."""
         if not self.let_in(forwarder):
-            self._note(frame, forwarder, _BARRED)
+            self._note(self._admission.packing.plain(data), forwarder, _BARRED)
             return self._admission.count(_BARRED).answer
-        outcome = self._admission.admit(frame, forwarder, trio.current_time(), wall_ms=int(self._wall_clock() * 1000))
+        outcome = self._admission.admit(data, forwarder, trio.current_time(), wall_ms=int(self._wall_clock() * 1000))
         if not isinstance(outcome, Admitted):
+            frame = data if outcome.reason is RefusalReason.RATE_OF_FORWARDER else self._admission.packing.plain(data)
             own_flood = outcome.reason is RefusalReason.RATE_OF_AUTHOR and open_frame(frame).author == forwarder
             self._note(frame, forwarder, outcome)
             self._judge(forwarder, FOR_OWN_FLOOD if own_flood else FOR_BROADCAST, outcome.reason)
@@ -107,7 +108,7 @@ class Intake:
             self._admission.forget(dropped)
             self._admission.count(_FULL)
         if dropped is outcome.record:  # if another one was dropped: it comes with the next catch-up, as this one does
-            self._note(frame, forwarder, _FULL)
+            self._note(outcome.record.frame, forwarder, _FULL)
         return _FULL.answer if dropped is outcome.record else Answer.ACCEPT
 
     def deliver_claim(self, forwarder: str, frame: bytes) -> Answer:
@@ -133,7 +134,7 @@ class Intake:
         try:
             if not self._door.may_ask(peer, trio.current_time()):
                 raise Refused(RefusalReason.RATE_OF_ASKER, f"{peer} asks too often")
-            request = catchup.decode_request(message)
+            request = catchup.named(catchup.decode_request(message), self._authors())
         except Refused as refused:
             self._door.count(f"request_{refused.reason}")
             self._judge(peer, FOR_REQUEST, refused.reason)
@@ -141,6 +142,10 @@ class Intake:
         page = catchup.answer(self._store, self._admission.brief, request, self._neighbours(peer), self._forks)
         self._on_asked(peer, request.heads)
         return catchup.encode_page(page, deflate=request.deflate)
+
+    def _authors(self) -> set[str]:
+        """Whom we know of."""
+        return {*self._store.heads(), *self._forks.unwanted()}
 
     def broken_answer(self, peer: str, reason: RefusalReason) -> None:
         """What a peer gave us when we asked was none."""

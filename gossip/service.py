@@ -273,7 +273,7 @@ class GossipService:
             while bus.peers() and (unsent := self._store.unsent()):
                 for number, record in enumerate(unsent):
                     if self._is_news(record):
-                        await bus.publish(record.frame)
+                        await bus.publish(self._admission.packing.pack(record.frame))
                     self._store.mark_sent([record.id])
                     if number >= _BURST:
                         await trio.sleep(_PACE_SECONDS)

@@ -29,6 +29,7 @@ from gossip.heard import Heard
 from gossip.identity import Identity
 from gossip.interfaces import has_ip6
 from gossip.mdns import LocalDiscovery, announced_brief
+from gossip.packing import Packing
 from gossip.refusal import Refusal, RefusalReason
 from gossip.reputation import Reputation
 from gossip.service import GossipService
@@ -43,6 +44,7 @@ from node.notebook import Notebook
 from node.text import clean
 from node.topics.fetching import TicketPeers
 from swarm.brief import topic_name
+from swarm.preset import preset_of
 from swarm.words import BriefId, short
 
 REPUTATION_FILE = "reputation.json"  # in the home
@@ -107,7 +109,12 @@ class Network:
         self._service = GossipService(
             bus_factory=self._bus_factory(topic_name(BriefId(brief)), listen),
             store=notebook.journal,
-            admission=Admission(brief, refuse_author=refuse_author, is_known=self._is_known),
+            admission=Admission(
+                brief,
+                refuse_author=refuse_author,
+                is_known=self._is_known,
+                packing=Packing(preset_of(notebook.brief, BriefId(brief))),
+            ),
             claims=ClaimAdmission(
                 brief, refuse_author=refuse_author, has_records=lambda author: author in notebook.journal.heads()
             ),

@@ -65,7 +65,8 @@ class Notebook:
 
     def is_news(self, record: Record) -> bool:
         """Whether a record of ours is told to everybody at once. In a large swarm only what others would act on:
-        improvements, and evidence about findings. The rest comes with their next round of catch-up, at half the bytes.
+        improvements, and evidence about findings. The rest comes with their next round of catch-up, once, where a
+        broadcast comes over every connection.
         """
         entry = self.ledger.get(FindingId(record.id))
         if entry is None or entry.finding.verdict.decision is Decision.KEEP:

@@ -22,7 +22,7 @@ from node.replays.replayer import Replayer
 from node.room import Room
 from node.sealed import sealed_score
 from node.trials.early_stop import StopRule
-from node.trials.output import thin
+from node.trials.output import coarse, thin
 from node.trials.trainer import Job, Progress, Trainer, TrialReport
 from swarm.comparison import Comparison
 from swarm.finding import Finding, Proposal
@@ -244,7 +244,7 @@ async def record(
 def for_everybody(trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
     """Trials as a record has them: every node carries it, and curves are most of it. The run folder has all points."""
     points = (SHARED_POINTS, *(SHARED_POINTS // 2 for _ in trials[1:]))
-    return tuple(t.model_copy(update={"curve": thin(t.curve, n)}) for t, n in zip(trials, points, strict=False))
+    return tuple(t.model_copy(update={"curve": coarse(thin(t.curve, n))}) for t, n in zip(trials, points, strict=False))
 
 
 def remember_sealed(lab: Lab, entry: Entry, reports: list[TrialReport]) -> None:

@@ -28,12 +28,13 @@ def filled(counts: list[int], size: int = 10) -> MemoryStore:
     return store
 
 
-def pull(asker: MemoryStore, responder: MemoryStore) -> int:
+def pull(asker: MemoryStore, responder: MemoryStore, offset: int | None = None) -> int:
     """A whole catch-up without a network; returns how many pages it took."""
     pages = 0
     for request in catchup.requests(BRIEF, asker.heads()):
         while True:
-            asked = catchup.decode_request(catchup.encode_request(request))
+            sent = catchup.encode_request(replace(request, offset=offset))
+            asked = catchup.named(catchup.decode_request(sent), responder.heads())
             page = catchup.decode_page(catchup.encode_page(catchup.answer(responder, BRIEF, asked, ())))
             pages += 1
             for frame in page.frames:
@@ -99,7 +100,7 @@ def test_more_authors_than_fit_are_asked_in_ranges(monkeypatch: pytest.MonkeyPat
 def test_after_pulling_from_each_other_both_have_the_union(one: list[int], other: list[int]) -> None:
     here, there = filled(one), filled(other)
     union = here.ids() | there.ids()
-    pull(here, there)
+    pull(here, there, 5)
     pull(there, here)
     assert here.ids() == there.ids() == union
 

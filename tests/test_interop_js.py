@@ -125,6 +125,7 @@ def test_a_js_peer_and_a_node_are_one_swarm(folder: Path, tmp_path: Path) -> Non
             assert published["recipients"] == [node.happened("node_started")[0]["peer_id"]]
             fetched, heard = (node.wait_for("finding_received", lambda e: e["peer"] == me) for _ in range(2))
             assert heard["id"] == published["id"]
+            assert published["unpacked"] >= 1, "the node's broadcasts are packed, and js reads them"
             until(lambda: {f["id"] for f in known(home, me)} == {fetched["id"], heard["id"]}, "both are shown")
             check_what_js_read(js, home)
             assert known(home, me)[1]["title"] == "made in js, number 2"
@@ -164,6 +165,8 @@ def test_js_reads_the_golden_vectors(folder: Path) -> None:
         "keys.json",
         "tickets.json",
         "exchange.json",
+        "packed.json",
+        "marks.json",
     }
     assert all(count > 0 for count in checked.values()), checked
 

@@ -1,6 +1,7 @@
 """The loop under a virtual clock: order of steps, nothing waits, nothing repeats, nothing half-done is recorded."""
 
 import random
+import struct
 
 import pytest
 import trio
@@ -384,3 +385,14 @@ def test_what_everybody_carries_has_thinned_curves():
     assert [trial.seed for trial in carried] == [0, 1, 2]
     assert (carried[0].curve[0], carried[0].curve[-1]) == (curve[0], curve[-1])
     assert for_everybody(()) == ()
+
+
+def test_what_everybody_carries_is_as_exact_as_anybody_compares():
+    numbers = (0.0, 1e-300, 0.1, 1.9378241, 119.877, 1.7976931348623157e308)
+    curve = tuple(CurvePoint(step=n, seconds=x, train_loss=-x, progress=None) for n, x in enumerate(numbers))
+    (carried,) = for_everybody((make_trial(2.0).model_copy(update={"curve": curve}),))
+    for before, after in zip(curve, carried.curve, strict=True):
+        assert (before.step, before.progress) == (after.step, after.progress)
+        assert after.seconds == pytest.approx(before.seconds, rel=2.0**-12)
+        assert (after.train_loss, struct.pack(">d", after.seconds)[3:]) == (-after.seconds, bytes(5))
+    assert for_everybody((carried,)) == (carried,), "what is coarse stays as it is"

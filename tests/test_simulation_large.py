@@ -25,16 +25,15 @@ def test_everybody_gets_everything_and_news_first():
 
 
 def test_a_larger_swarm_costs_each_node_more():
-    small, large = (LargeRun(LargeSwarm(nodes=n, hours=1.0, sampled=60), 1).run() for n in (60, 300))
+    small, large = (LargeRun(LargeSwarm(nodes=n, hours=1.0, sampled=60), 1).run() for n in (60, 600))
     assert large["kilobytes_per_second"] > 2 * small["kilobytes_per_second"]
-    assert large["round_seconds"] == pytest.approx(15.0)
+    assert (small["round_seconds"], large["round_seconds"]) == (10.0, pytest.approx(12.0))
 
 
 def test_the_size_of_a_request_is_that_of_a_real_one():
     heads = {f"12D3KooW{n:044}": 200 for n in range(500)}
-    request = catchup.Request("ab" * 32, heads, tips=dict.fromkeys(heads, b"1" * 4), deflate=True)
-    real = len(catchup.encode_request(request))
-    assert sizes(500).request_bytes == pytest.approx(real, rel=0.1)
+    request = catchup.Request("ab" * 32, heads, tips=dict.fromkeys(heads, b"1" * 8), deflate=True, offset=0)
+    assert sizes(500).request_bytes == len(catchup.encode_request(request))
 
 
 def test_what_a_newcomer_fetches_grows_with_the_night():

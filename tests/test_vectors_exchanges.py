@@ -13,8 +13,11 @@ from gossip.forks import contradict
 from gossip.identity import Identity
 from gossip.libp2p_private import PrivateStream, WrongSwarm, enter
 from gossip.mdns import announced_brief
+from gossip.packing import Packing
 from gossip.refusal import Refused
+from swarm.brief import brief_id, decode_brief
 from swarm.claim import Lease, lease_key
+from swarm.preset import preset_of
 from swarm.trial import Track
 from tests.vectors.exchanges import started
 from tests.vectors.records import ALICE, BOB
@@ -87,6 +90,19 @@ def test_tips(vector) -> None:
     assert {author: tip.hex() for author, tip in request.tips.items()} == vector["tips"]
 
 
+@each("marks.json")
+def test_marks(vector) -> None:
+    message = bytes.fromhex(vector["message"])
+    if vector["reason"] is not None:
+        with pytest.raises(Refused) as caught:
+            catchup.decode_request(message)
+        assert caught.value.reason == vector["reason"]
+        return
+    request = catchup.named(catchup.decode_request(message), vector["known"])
+    assert {author: seq for author, seq in request.heads.items() if author in vector["known"]} == vector["heads"]
+    assert {author: tip.hex() for author, tip in request.tips.items()} == vector["tips"]
+
+
 @each("deflated.json")
 def test_deflated(vector) -> None:
     message = bytes.fromhex(vector["message"])
@@ -96,6 +112,26 @@ def test_deflated(vector) -> None:
     with pytest.raises(Refused) as caught:
         catchup.decode_page(message)
     assert caught.value.reason == vector["reason"]
+
+
+def test_the_dictionary_of_a_brief() -> None:
+    found = vectors("packed.json")
+    brief = bytes.fromhex(found["brief"])
+    assert preset_of(decode_brief(brief), brief_id(brief)).hex() == found["dictionary"]
+
+
+def test_packed_frames() -> None:
+    found = vectors("packed.json")
+    packing = Packing(bytes.fromhex(found["dictionary"]))
+    for vector in found["data"]:
+        data = bytes.fromhex(vector["data"])
+        if vector["reason"] is None:
+            assert packing.unpack(data).hex() == vector["frame"], vector["what"]
+            assert packing.unpack(packing.pack(bytes.fromhex(vector["frame"]))).hex() == vector["frame"]
+            continue
+        with pytest.raises(Refused) as caught:
+            packing.unpack(data)
+        assert caught.value.reason == vector["reason"], vector["what"]
 
 
 @each("forks.json")

@@ -20,6 +20,7 @@ from node.room import Room
 from node.sandbox.confinement import Confinement
 from node.sandbox.policy import Author, may_run
 from node.text import clean
+from node.trials.output import coarse
 from node.trials.trainer import Job, Progress, Trainer, TrialReport, Watcher
 from swarm.ledger import Entry, ReplayEntry
 from swarm.replay import Replay, curve_deviation
@@ -148,13 +149,13 @@ def _compared(curve: tuple[CurvePoint, ...], job: Job) -> tuple[CurvePoint, ...]
     """Of a replay by steps: the points at which the first run reported, and which were asked for."""
     wanted = {step for step, _ in job.pace if job.max_steps is not None and 0 < step <= job.max_steps}
     found = {point.step: point for point in curve if point.step in wanted}
-    return tuple(found[step] for step in sorted(found))
+    return coarse(tuple(found[step] for step in sorted(found)))
 
 
 def _kept(report: TrialReport, job: Job) -> Trial:
     """What the record says of the trial: by steps, the points that any reader can compare."""
     if job.max_steps is None:
-        return report.trial
+        return report.trial.model_copy(update={"curve": coarse(report.trial.curve)})
     return report.trial.model_copy(update={"curve": _compared(report.curve, job)})
 
 
@@ -162,5 +163,5 @@ def _deviation(entry: Entry, report: TrialReport, job: Job) -> float | None:
     """Of a replay by steps; the other kind's pace is the machine's own."""
     if job.max_steps is None:
         return None
-    apart = curve_deviation(entry.finding.trials[0].curve, _compared(report.curve, job))
+    apart = curve_deviation(coarse(entry.finding.trials[0].curve), _compared(report.curve, job))
     return None if apart is None else bounded(apart)

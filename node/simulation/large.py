@@ -15,19 +15,20 @@ from functools import cache
 from hashlib import sha256
 from statistics import fmean
 
-import msgpack
-
 from gossip import catchup
 from gossip.envelope import seal
 from gossip.forks import TIP_BYTES
 from gossip.identity import Identity
+from gossip.packing import Packing
 from gossip.puller import EVERY_SECONDS, SECONDS_PER_AUTHOR
 from node.simulation.figures import percentile
-from node.simulation.sample_finding import finding_like
+from node.simulation.sample_finding import finding_like, sample_brief
+from swarm.brief import brief_id, encode_brief
 from swarm.finding import encode_finding
+from swarm.preset import preset_of
 
-BRIEF = "ab" * 32
-MEASURED_PAGE = 200  # findings that the size of a compressed page is measured on
+MEASURED_PAGE = 200  # findings that the size of a compressed page is measured on, each of another author
+AT_MS = 1_796_000_000_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,10 @@ class LargeSwarm:
 
 @dataclass(frozen=True)
 class Sizes:
-    frame_bytes: float
-    deflated_bytes: float  # of a frame in a page of many
-    request_bytes: int  # of one that names every author
+    frame_bytes: float  # as it is kept
+    packed_bytes: float  # as it is broadcast
+    deflated_bytes: float  # in a page of many
+    request_bytes: int  # of one about every author
 
 
 class _Heap:
@@ -130,7 +132,7 @@ class LargeRun:
         self._pass_on(node, record, came_from, at)
 
     def _pass_on(self, node: int, record: int, came_from: int, at: float) -> None:
-        size, weight, swarm = self.sizes.frame_bytes, self._stands_for(), self.swarm
+        size, weight, swarm = self.sizes.packed_bytes, self._stands_for(), self.swarm
         for other in self._links[node]:
             if other == came_from or self._rng.random() < swarm.loss:
                 continue
@@ -149,7 +151,7 @@ class LargeRun:
         lacking = new.bit_count() * weight
         ranges = math.ceil(self.swarm.nodes / catchup.MAX_AUTHORS)
         pages = max(ranges, math.ceil(lacking * self.sizes.frame_bytes / catchup.PAGE_BYTES))
-        asked = self.sizes.request_bytes * pages / ranges  # each names the authors of its range
+        asked = self.sizes.request_bytes * pages / ranges  # each is about the authors of its range
         self._count(at, node, peer, asked + lacking * self.sizes.deflated_bytes, 2.0 * pages)
         self._held[node] |= new
         unheard = new & ~self._heard[node]
@@ -192,7 +194,7 @@ def newcomer(swarm: LargeSwarm, hours: float, records_per_second: float = 1650.0
     findings, measured = swarm.nodes * 3600 * hours / swarm.trial_seconds, sizes(swarm.nodes)
     pages = math.ceil(findings * measured.frame_bytes / catchup.PAGE_BYTES)
     ranges = math.ceil(swarm.nodes / catchup.MAX_AUTHORS)
-    # It names more and more authors as it learns of them: half of all on average.
+    # It asks about more and more authors as it learns of them: half of all on average.
     asked = 0.5 * pages * measured.request_bytes / ranges
     return {
         "newcomer_findings": findings,
@@ -204,20 +206,25 @@ def newcomer(swarm: LargeSwarm, hours: float, records_per_second: float = 1650.0
 
 @cache
 def sizes(nodes: int) -> Sizes:
-    """Of real messages."""
-    rng, writer = random.Random(1), Identity(b"1" * 32)
+    """Of real messages, by as many authors as a page of a large swarm has."""
+    rng, brief = random.Random(1), encode_brief(sample_brief())
+    id = brief_id(brief)
+    writers = [Identity(sha256(f"writer {n}".encode()).digest()) for n in range(MEASURED_PAGE)]
     frames = [
-        seal(
-            writer, "finding", BRIEF, n + 1, "" if n == 0 else "ab" * 32, 0, encode_finding(finding_like(rng, n + 1))
-        ).frame
-        for n in range(MEASURED_PAGE)
+        seal(writer, "finding", id, 7, rng.randbytes(32).hex(), AT_MS, encode_finding(finding_like(rng, n + 1))).frame
+        for n, writer in enumerate(writers)
     ]
-    plain = sum(map(len, frames))
-    deflated = len(catchup.encode_page(catchup.Page(tuple(frames), more=False), deflate=True))
-    heads = {f"12D3KooW{sha256(str(n).encode()).hexdigest()[:44]}": 200 for n in range(nodes)}
+    packing = Packing(preset_of(sample_brief(), id))
+    page = catchup.encode_page(catchup.Page(tuple(frames), more=False), deflate=True)
+    heads = {f"12D3KooW{n:044}": 200 for n in range(nodes)}
     tips = dict.fromkeys(heads, b"1" * TIP_BYTES)
-    request = len(msgpack.packb(heads)) + len(tips) * TIP_BYTES + 200
-    return Sizes(plain / len(frames), deflated / len(frames), request)
+    request = catchup.Request(id, heads, tips=tips, deflate=True, offset=0)
+    return Sizes(
+        frame_bytes=fmean(map(len, frames)),
+        packed_bytes=fmean(len(packing.pack(frame)) for frame in frames),
+        deflated_bytes=len(page) / len(frames),
+        request_bytes=len(catchup.encode_request(request)),
+    )
 
 
 def _links(swarm: LargeSwarm, rng: random.Random) -> list[list[int]]:

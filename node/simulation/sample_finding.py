@@ -2,10 +2,13 @@
 
 import random
 import tracemalloc
+from functools import cache
 from hashlib import sha256
 
 from node.research import SHARED_POINTS
 from node.simulation.world import simulated_brief
+from node.trials.output import coarse
+from swarm.brief import Brief, decode_brief, encode_brief
 from swarm.finding import Finding, Proposal, decode_finding, encode_finding
 from swarm.ledger import Entry, Ledger
 from swarm.trial import CurvePoint, Track, Trial
@@ -13,11 +16,22 @@ from swarm.verdict import judge, prior_noise
 from swarm.words import FindingId, Operator, Outcome, PeerId
 
 
+@cache
+def sample_brief() -> Brief:
+    """As nodes read it from its bytes: settings in their order there."""
+    return decode_brief(encode_brief(simulated_brief()))
+
+
 def finding_like(rng: random.Random, number: int) -> Finding:
     """Of the size that the loop's have."""
-    brief, track = simulated_brief(), Track(hardware_class="cpu-simulated-1", budget_seconds=120.0)
+    brief, track = sample_brief(), Track(hardware_class="cpu-simulated-1", budget_seconds=120.0)
     curve = tuple(
-        CurvePoint(step=31 * n, seconds=round(8 * n + rng.random(), 3), train_loss=1 + rng.random(), progress=n / 16)
+        CurvePoint(
+            step=int(31 * (n + rng.random())),
+            seconds=round(7 * (n + rng.random()), 3),
+            train_loss=1 + rng.random(),
+            progress=(n + rng.random()) / SHARED_POINTS,
+        )
         for n in range(SHARED_POINTS)
     )
     bpb = 1 + rng.random()
@@ -28,7 +42,7 @@ def finding_like(rng: random.Random, number: int) -> Finding:
         seconds=120.1,
         val_bpb=bpb,
         steps=1200,
-        curve=curve,
+        curve=coarse(curve),
     )
     parent, rule = FindingId("".join(rng.choices("0123456789abcdef", k=64))), brief.acceptance
     return Finding(
@@ -53,7 +67,7 @@ def ledger_bytes_per_finding(count: int = 1000) -> float:
     """Memory that a finding takes in a ledger, decoded, with all that points to it."""
     rng = random.Random(2)
     payloads = [encode_finding(finding_like(rng, n + 1)) for n in range(count)]
-    ledger = Ledger(simulated_brief().acceptance)
+    ledger = Ledger(sample_brief().acceptance)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()

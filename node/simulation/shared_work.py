@@ -1,4 +1,4 @@
-"""Work that equal nodes of one process need not do each: a frame is opened, and a finding decoded, once for all.
+"""Work that equal nodes of one process need not do each: a frame is unpacked and opened, a finding decoded, once.
 
 Pure functions, so that nothing a node sees or decides changes; signatures are still checked, the first time. (What a
 finding's event says of when it came is when it came first to anybody; nobody here asks.)
@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 from gossip import catchup, claims
 from gossip.envelope import Record, open_frame
+from gossip.packing import Packing
 from node import claims as node_claims
 from node import notebook, tried
 from swarm import ledger
@@ -31,6 +32,7 @@ def shared_work() -> Generator[None]:
     with _replaced(
         [
             *((importlib.import_module(name), "open_frame", opened) for name in _OPENERS),
+            (Packing, "unpack", _once(Packing.unpack, _second)),
             (notebook, "entry_of", _once(notebook.entry_of, _id)),
             (notebook, "received", _once(notebook.received, _first_id)),
             (node_claims, "changed_settings", _once(node_claims.changed_settings, _second_id)),
@@ -62,6 +64,10 @@ def _once(function: Callable[..., T], name: Callable[..., Hashable]) -> Callable
 
 def _itself(one: Hashable, _brief: str = "") -> Hashable:
     return one
+
+
+def _second(_packing: Packing, data: bytes) -> bytes:
+    return data
 
 
 class _Packed(bytes):

@@ -25,17 +25,17 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from bench_report import print_figures, print_report  # noqa: E402
-from samples import make_finding  # noqa: E402
-from small_lab import BRIEF as SMALL_BRIEF  # noqa: E402
 
 from gossip.bus import Deliver, Serve  # noqa: E402
 from gossip.claims import seal_claim  # noqa: E402
 from gossip.memory_bus import MemoryBus, MemoryNetwork  # noqa: E402
+from gossip.packing import Packing  # noqa: E402
 from gossip.puller import SMALL_SWARM  # noqa: E402
 from gossip.traffic import Kind  # noqa: E402
-from node.research import SHARED_POINTS  # noqa: E402
+from node.simulation.sample_finding import finding_like, sample_brief  # noqa: E402
 from swarm.finding import encode_finding  # noqa: E402
-from swarm.trial import CurvePoint  # noqa: E402
+from swarm.preset import preset_of  # noqa: E402
+from swarm.words import BriefId  # noqa: E402
 from tests.simworld.gossip_world import BRIEF, TOPIC, Node, identity  # noqa: E402
 
 AROUND_A_CLAIM = 260  # bytes that GossipSub adds: sender, its signature, number, a topic's name of 82 characters
@@ -54,21 +54,6 @@ def counted(bus: MemoryBus) -> Counter[str]:
     return found
 
 
-def payload(rng: Random, number: int, kept: bool) -> bytes:
-    """A finding with a curve as long as the loop leaves it."""
-    points = SHARED_POINTS
-    made = make_finding(SMALL_BRIEF, number, 1 + rng.random(), learning_rate=rng.uniform(1e-4, 1e-2))
-    curve = tuple(
-        CurvePoint(
-            step=31 * n, seconds=round(3 * n + rng.random(), 3), train_loss=1 + rng.random(), progress=n / points
-        )
-        for n in range(points)
-    )
-    first = made.trials[0].model_copy(update={"curve": curve})
-    proposal = made.proposal.model_copy(update={"title": "improvement" if kept else "no improvement"})
-    return encode_finding(made.model_copy(update={"trials": (first,), "proposal": proposal}))
-
-
 async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
     rng = Random(arguments.seed)
     network = MemoryNetwork(Random(arguments.seed))
@@ -76,6 +61,7 @@ async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
     news: set[str] = set()
     count = arguments.nodes
     small = count <= SMALL_SWARM
+    packing = Packing(preset_of(sample_brief(), BriefId(BRIEF)))
 
     def node(number: int) -> Node:
         who = identity(number)
@@ -86,7 +72,7 @@ async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
             return made
 
         known = [network.address(identity(n).peer_id) for n in rng.sample(range(1, count + 1), 4) if n != number]
-        return Node(who, bus, bootstrap=known, is_news=lambda record: small or record.id in news)
+        return Node(who, bus, bootstrap=known, is_news=lambda record: small or record.id in news, packing=packing)
 
     nodes = [node(number) for number in range(1, count + 1)]
     made = 0
@@ -97,7 +83,7 @@ async def simulate(arguments: argparse.Namespace) -> dict[str, float]:
         while True:
             made += 1
             kept = own.random() < arguments.kept
-            record = one.store.write(one.who, payload(own, made, kept))
+            record = one.store.write(one.who, encode_finding(finding_like(own, made)))
             if kept:
                 news.add(record.id)
             one.service.announce()

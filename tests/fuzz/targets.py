@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -20,14 +21,16 @@ from gossip.admission import Admission, Admitted
 from gossip.budgets import Rate
 from gossip.catchup import Page, Request
 from gossip.claims import Claim, ClaimAdmission
-from gossip.envelope import SIGNING_PREFIX
+from gossip.envelope import MAX_FRAME_BYTES, SIGNING_PREFIX
 from gossip.libp2p_private import WrongSwarm, enter
+from gossip.packing import Packing
 from gossip.refusal import Refused
 from gossip.ticket import TicketError, decode_ticket, encode_ticket
-from swarm.brief import Acceptance, decode_brief, encode_brief
+from swarm.brief import Acceptance, brief_id, decode_brief, encode_brief
 from swarm.claim import Leases
 from swarm.finding import check_against, decode_finding, encode_finding
 from swarm.ledger import Entry, Ledger, ReplayEntry
+from swarm.preset import preset_of
 from swarm.replay import decode_replay, encode_replay
 from swarm.words import BriefError, FindingId, MalformedRecord, PeerId
 from tests.fuzz import inputs
@@ -95,11 +98,37 @@ class AdmissionTarget:
         return isinstance(outcome, Admitted)
 
 
+PRESET = preset_of(SMALL, brief_id(payloads.BRIEF_TEXT.encode()))
+PACKING = Packing(PRESET)
+PACKED = [PACKING.pack(frame) for frame in (*FRAMES, b"x" * 300, bytes(MAX_FRAME_BYTES))]
+
+
+def packed(rng: Random) -> bytes:
+    """A stream damaged, or a sound one of more or fewer bytes than a frame may have."""
+    if rng.random() < 0.8:
+        return inputs.made(rng, PACKED, ())
+    stream = zlib.compressobj(rng.randrange(10), zdict=PRESET)
+    return stream.compress(inputs.random_bytes(rng) * rng.choice((1, 100, 10_000))) + stream.flush()
+
+
+def read_packed(data: bytes) -> bool:
+    try:
+        frame = PACKING.unpack(data)
+    except Refused:
+        assert PACKING.plain(data) == data
+        return False
+    assert frame == data or len(frame) <= MAX_FRAME_BYTES
+    assert PACKING.unpack(PACKING.pack(frame)) == frame or frame[:6] == PACKED[0][:6]
+    return True
+
+
 # --- catch-up and blobs ---
 
 REQUESTS = [
     catchup.encode_request(Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7})),
     catchup.encode_request(Request(BRIEF, {}, ALICE.peer_id, BOB.peer_id)),
+    catchup.encode_request(Request(BRIEF, {ALICE.peer_id: 1, BOB.peer_id: 7}, offset=3)),
+    catchup.encode_request(Request(BRIEF, {BOB.peer_id: 7}, tips={BOB.peer_id: b"12345678"}, offset=3)),
 ]
 PAGES = [catchup.encode_page(Page(tuple(FRAMES), more=True, addresses=messages.ADDRESSES))]
 BLOB_REQUESTS = [blobs.encode_request(blobs.BlobRequest("ab" * 32, 5))]
@@ -116,7 +145,8 @@ class NoRecords:
 
 def read_request(data: bytes) -> bool:
     try:
-        catchup.answer(NoRecords(), BRIEF, catchup.decode_request(data), ())  # type: ignore[arg-type]
+        asked = catchup.named(catchup.decode_request(data), (ALICE.peer_id, BOB.peer_id))
+        catchup.answer(NoRecords(), BRIEF, asked, ())  # type: ignore[arg-type]
     except Refused:
         return False
     return True
@@ -336,6 +366,7 @@ def targets() -> list[Target]:
     findings, replays = ([msgpack.packb(s) for s in shapes] for shapes in (FINDING_SHAPES, REPLAY_SHAPES))
     return [
         Target("frame", read_frame, frame_or_signed, 3),
+        Target("packed frame", read_packed, packed, 2),
         Target("admission", AdmissionTarget().read, frame_or_signed, 2),
         Target("catch-up request", read_request, _from(REQUESTS, _unpacked(REQUESTS)), 2),
         Target("catch-up answer", _refuses(catchup.decode_page, Refused), _from(PAGES, _unpacked(PAGES)), 2),

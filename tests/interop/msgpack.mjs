@@ -110,6 +110,14 @@ function float(value) {
 function integer(value) {
   if (!Number.isSafeInteger(value)) throw new Error('an integer that not every language holds')
   if (value >= 0 && value < 128) return Buffer.from([value])
+  if (value > 0 && value < 2 ** 32) return head(value, [0xcc, 0xcd, 0xce])
+  if (value < 0 && value >= -32) return Buffer.from([value + 256])
+  for (const [bytes, code] of [[1, 0xd0], [2, 0xd1], [4, 0xd2]]) {
+    if (value >= 0 || value < -(2 ** (8 * bytes - 1))) continue
+    const short = Buffer.alloc(1 + bytes, code)
+    short.writeIntBE(value, 1, bytes)
+    return short
+  }
   const out = Buffer.alloc(9)
   out[0] = value < 0 ? 0xd3 : 0xcf
   out.writeBigInt64BE(BigInt(value), 1)

@@ -13,12 +13,13 @@ import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import {
-  decodePage, decodePayload, decodeRequest, decodeTicket, encodePage, encodeRequest, framed, keyFromSeed, keyOf,
-  openFrame, peerIdOf, Refused, seal
+  decodePage, decodePayload, decodeRequest, decodeTicket, dictionaryOf, encodePage, encodeRequest, framed, keyFromSeed, keyOf,
+  openFrame, pack, peerIdOf, Refused, seal, sha256, unpack
 } from './wire.mjs'
 import { encode, Float } from './msgpack.mjs'
 
 const CATCHUP = '/swarm/catchup/1'
+const BLOB = '/swarm/blob/1'
 const CATCHUP_EVERY_MS = 2000
 const DIAL_AGAIN_MS = 500 // a busy peer may reset the first connection
 
@@ -81,7 +82,7 @@ async function readMessage(stream) {
 
 async function answer(stream) {
   try {
-    const request = decodeRequest(await readMessage(stream))
+    const request = decodeRequest(await readMessage(stream), store.keys())
     if (request.brief !== ticket.brief) throw new Refused('wrong_brief', request.brief)
     const page = encodePage(store, request)
     stream.send(framed(page.message))
@@ -105,6 +106,29 @@ async function catchUp(peer) {
     more = page.more && before !== JSON.stringify([...heads()])
   }
 }
+
+// --- broadcasts ---
+
+let dictionary = null // until the brief is here, what is packed cannot be read; catch-up brings it all the same
+
+async function fetchDictionary(peer) {
+  const stream = await node.dialProtocol(peer, BLOB)
+  stream.send(framed(encode({ v: 1, hash: Buffer.from(ticket.brief, 'hex'), offset: 0 })))
+  let heard = Buffer.alloc(0)
+  for await (const chunk of stream) heard = Buffer.concat([heard, chunk.subarray()])
+  const brief = heard.subarray(9)
+  if (heard[0] !== 0 || sha256(brief).toString('hex') !== ticket.brief) throw new Error('the peer has not the brief')
+  dictionary = dictionaryOf(brief)
+}
+
+async function openBroadcast(data) {
+  const packed = Buffer.from(data)
+  const frame = dictionary === null ? packed : unpack(packed, dictionary)
+  if (frame !== packed) unpacked += 1
+  return open(frame)
+}
+
+let unpacked = 0
 
 // --- findings of our own ---
 
@@ -149,7 +173,8 @@ await node.handle(CATCHUP, answer)
 
 node.services.pubsub.topicValidators.set(topic, async (_from, message) => {
   try {
-    await open(Buffer.from(message.data))
+    if (dictionary === null) return TopicValidatorResult.Ignore
+    await openBroadcast(message.data)
     return TopicValidatorResult.Accept
   } catch (error) {
     say('refused', { reason: error.reason ?? error.message })
@@ -157,7 +182,7 @@ node.services.pubsub.topicValidators.set(topic, async (_from, message) => {
   }
 })
 node.services.pubsub.addEventListener('message', ({ detail }) => {
-  if (detail.topic === topic) void open(Buffer.from(detail.data)).then((record) => keep(record, 'broadcast'))
+  if (detail.topic === topic) void openBroadcast(detail.data).then((record) => keep(record, 'broadcast'))
 })
 node.services.pubsub.subscribe(topic)
 say('started', { peer: me, brief: ticket.brief, topic: ticket.topic })
@@ -179,14 +204,15 @@ let first = null
 let second = null
 while (true) {
   for (const peer of node.getPeers()) {
+    if (dictionary === null) await fetchDictionary(peer).catch((error) => say('no_brief', { why: error.message }))
     await catchUp(peer).catch((error) => say('catchup_failed', { why: error.message }))
   }
   start ??= [...store.values()].flat().find((record) => record.kind === 'finding' && record.author !== me) ?? null
   if (start !== null && first === null) first = await writeOwn(1, 9.5)
   if (asked.some((seq) => seq >= 1) && second === null && node.services.pubsub.getSubscribers(topic).length > 0) {
     second = await writeOwn(2, 9.25)
-    const { recipients } = await node.services.pubsub.publish(topic, second.frame)
-    say('published', { id: second.id, recipients: recipients.map(String) })
+    const { recipients } = await node.services.pubsub.publish(topic, pack(second.frame, dictionary))
+    say('published', { id: second.id, recipients: recipients.map(String), unpacked })
   }
   await pause(CATCHUP_EVERY_MS)
 }

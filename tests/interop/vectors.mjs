@@ -5,7 +5,10 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decode, Float } from './msgpack.mjs'
-import { decodePage, decodePayload, decodeRequest, decodeTicket, keyFromSeed, keyOf, openFrame, peerIdOf, seal } from './wire.mjs'
+import {
+  decodePage, decodePayload, decodeRequest, decodeTicket, dictionaryOf, keyFromSeed, keyOf, openFrame, pack, peerIdOf, seal,
+  unpack
+} from './wire.mjs'
 
 const read = (name) => JSON.parse(readFileSync(join(process.argv[2], name)))
 const bytes = (hex) => Buffer.from(hex, 'hex')
@@ -70,5 +73,31 @@ for (const { request, answer, records, heads_after: heads } of read('exchange.js
   assert.deepEqual(opened.map((record) => record.id), records)
   for (const record of opened) assert.ok(heads[record.author] >= record.seq)
   counts['exchange.json'] = (counts['exchange.json'] ?? 0) + 1
+}
+for (const vector of read('marks.json')) {
+  let reason = null
+  let heads = new Map()
+  try {
+    heads = decodeRequest(bytes(vector.message), vector.known).heads
+  } catch (error) {
+    reason = error.reason ?? error.stack
+  }
+  assert.equal(reason, vector.reason, vector.what)
+  if (reason === null) assert.deepEqual(Object.fromEntries(heads), vector.heads, vector.what)
+  counts['marks.json'] = (counts['marks.json'] ?? 0) + 1
+}
+const packed = read('packed.json')
+const dictionary = dictionaryOf(bytes(packed.brief))
+assert.equal(dictionary.toString('hex'), packed.dictionary)
+for (const vector of packed.data) {
+  let frame = null
+  try {
+    frame = unpack(bytes(vector.data), dictionary).toString('hex')
+    assert.equal(unpack(pack(bytes(vector.frame), dictionary), dictionary).toString('hex'), vector.frame)
+  } catch (error) {
+    assert.equal(error.reason, vector.reason, vector.what)
+  }
+  if (vector.reason === null) assert.equal(frame, vector.frame, vector.what)
+  counts['packed.json'] = (counts['packed.json'] ?? 0) + 1
 }
 console.log(JSON.stringify(counts))

@@ -1,6 +1,7 @@
 // What docs/protocol.md says about bytes: records, tickets, catch-up messages, and the key of what a finding runs.
 
 import { createHash } from 'node:crypto'
+import { deflateSync, inflateSync } from 'node:zlib'
 import { generateKeyPairFromSeed, publicKeyFromRaw } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey, peerIdFromPublicKey, peerIdFromString } from '@libp2p/peer-id'
 import { decode, encode, Float } from './msgpack.mjs'
@@ -114,6 +115,62 @@ function decimal(value) {
   return `${sign}${whole}.${digits.slice(exponent + 1) || '0'}`
 }
 
+// --- section 4 ---
+
+export function dictionaryOf(briefBytes) {
+  const brief = JSON.parse(Buffer.from(briefBytes).toString())
+  const zeros = '0'.repeat(64)
+  const zero = new Float(0)
+  const byCodePoint = (a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))
+  const number = (value, kind) => {
+    if (kind === 'float') return new Float(value)
+    return kind === 'int' && Number.isSafeInteger(value) ? value : 0
+  }
+  const config = new Map(Object.keys(brief.base_config).sort(byCodePoint).map((name) => {
+    const value = brief.base_config[name]
+    return [name, typeof value === 'number' ? number(value, brief.space.parameters[name].kind) : value]
+  }))
+  const trial = {
+    outcome: 'measured', track: { hardware_class: 'cpu-x86_64-', budget_seconds: new Float(120) }, seed: 0, seconds: zero,
+    val_bpb: zero, steps: 0, tokens: 0, parameters: 0, peak_memory_bytes: 0,
+    curve: [{ step: 0, seconds: zero, train_loss: zero, progress: zero }], reason: '', condition: 'steady',
+    foreign_cores: null
+  }
+  const proposal = {
+    operator: 'improve', proposer: 'classic/local', config, source_sha256: sha256(brief.editable['train.py']).toString('hex'),
+    source: null, parent: zeros, inspirations: [], title: '', rationale: ''
+  }
+  const verdict = {
+    decision: 'keep', effect: zero, interval: zero, p_better: zero, noise_sd: zero, noise_dof: zero, parent_scores: [],
+    simpler: false
+  }
+  const payload = {
+    kind: 'finding', number: 1, node_name: '', started_at: '2026-01-01T00:00:00Z', proposal, trials: [trial],
+    parent_trials: [], verdict
+  }
+  const id = sha256(briefBytes).toString('hex')
+  return encode({ v: 1, kind: 'finding', brief: id, author: '12D3KooW', seq: 1, prev: zeros, at: 1790000000000, payload })
+}
+
+export function pack(frame, dictionary) {
+  const packed = deflateSync(frame, { dictionary })
+  return packed.length < frame.length ? packed : frame
+}
+
+export function unpack(data, dictionary) {
+  const name = deflateSync(Buffer.alloc(0), { dictionary }).subarray(2, 6) // Adler-32
+  const isPacked = data.length >= 6 && data[0] === 0x78 && (data[1] & 0x20) !== 0 && (0x7800 + data[1]) % 31 === 0 &&
+    name.equals(data.subarray(2, 6))
+  if (!isPacked) return data
+  try {
+    const { buffer, engine } = inflateSync(data, { dictionary, maxOutputLength: MAX_FRAME_BYTES, info: true })
+    if (engine.bytesWritten === data.length) return buffer
+  } catch (error) {
+    throw new Refused('malformed', error.message)
+  }
+  throw new Refused('malformed', 'bytes after the stream')
+}
+
 // --- section 5 ---
 
 export function framed(message) {
@@ -124,10 +181,26 @@ export function framed(message) {
 
 export const encodeRequest = (brief, heads) => encode({ v: 1, brief, heads, first: '', end: '' })
 
-export function decodeRequest(message) {
+export function markOf(author, offset) {
+  return sha256(author).subarray(offset, offset + 6)
+}
+
+function headsByMarks({ offset, marks, seqs }, known) {
+  const fits = isInt(offset) && offset >= 0 && offset < 27 && marks instanceof Uint8Array && Array.isArray(seqs) &&
+    marks.length === 6 * seqs.length && seqs.length <= 4096 && seqs.every((seq) => isInt(seq) && seq >= 1)
+  if (!fits) throw new Refused('malformed', 'marks without their heads')
+  const at = new Map(seqs.map((seq, i) => [Buffer.from(marks.subarray(6 * i, 6 * i + 6)).toString('hex'), seq]))
+  return new Map([...known].flatMap((author) => {
+    const seq = at.get(markOf(author, offset).toString('hex'))
+    return seq === undefined ? [] : [[author, seq]]
+  }))
+}
+
+export function decodeRequest(message, known = []) {
   if (message.length > MAX_REQUEST_BYTES) throw new Refused('page_malformed', 'request too long')
-  const request = Object.fromEntries(decode(message))
+  const request = Object.fromEntries(decode(message, { maxItems: 8192 }))
   const texts = [request.brief, request.first, request.end]
+  if (request.marks !== undefined) request.heads = headsByMarks(request, known)
   if (request.v !== 1 || !texts.every((text) => typeof text === 'string') || !(request.heads instanceof Map)) {
     throw new Refused('malformed', 'request lacks a field')
   }

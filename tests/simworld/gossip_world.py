@@ -14,6 +14,7 @@ from gossip.events import GossipEvent
 from gossip.heard import Heard
 from gossip.identity import Identity
 from gossip.memory_bus import MemoryNetwork
+from gossip.packing import Packing
 from gossip.refusal import Refusal, RefusalReason
 from gossip.service import GossipService
 
@@ -100,8 +101,10 @@ class Node:
         bootstrap: Iterable[str] = (),
         wall_clock: Callable[[], float] = trio.current_time,
         is_news: Callable[[Record], bool] = lambda _: True,
+        packing: Packing | None = None,
     ) -> None:
         self._is_news = is_news
+        self._packing = packing
         self.who = who
         self.store = MemoryStore(who.peer_id)
         self.book = AddressBook(who.peer_id, Random(1))
@@ -120,7 +123,7 @@ class Node:
         self.service = GossipService(
             bus_factory=self._bus_factory,
             store=self.store,
-            admission=Admission(BRIEF),
+            admission=Admission(BRIEF, packing=self._packing),
             address_book=self.book,
             bootstrap=self._bootstrap,
             on_record=self.keep,

@@ -8,10 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vectors import exchanges, messages, payloads, records
+from tests.vectors import exchanges, marks, messages, packed, payloads, records
 
 FOLDER = Path(__file__).parent / "v1"
-VECTORS = records.VECTORS | payloads.VECTORS | messages.VECTORS | exchanges.VECTORS
+VECTORS = records.VECTORS | payloads.VECTORS | messages.VECTORS | exchanges.VECTORS | packed.VECTORS | marks.VECTORS
 
 
 def text_of(name: str) -> str:
