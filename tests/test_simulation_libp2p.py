@@ -16,13 +16,13 @@ from node.simulation.scenario import Scenario, ScenarioError
 from node.simulation.world import Run, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTITION = {"kind": "partition", "at_minutes": 1.0, "minutes": 1.0}
-RESTARTS = {"kind": "restarts", "at_minutes": 2.5, "times": 2, "every_seconds": 20.0, "share": 0.7}
-LATE = {"kind": "late", "nodes": 2, "after_findings": 8}
+PARTITION = {"kind": "partition", "at_minutes": 0.6, "minutes": 0.8}
+RESTARTS = {"kind": "restarts", "at_minutes": 1.8, "times": 2, "every_seconds": 15.0, "share": 0.7}
+LATE = {"kind": "late", "nodes": 2, "after_findings": 6}
 SMALL = {
     "name": "small",
-    "hours": 0.07,  # 4.2 minutes
-    "quiet_minutes": 2.0,
+    "hours": 0.05,  # 3 minutes
+    "quiet_minutes": 1.0,
     "nodes": 5,
     "start_within_seconds": 5.0,
     "landscape": "made-up",
@@ -44,7 +44,7 @@ def test_news_reach_everybody_at_once_and_nobody_lacks_any():
     made, result = run(scenario())
     assert result.holds, result.figures
     assert len(made.honest) == 5
-    assert result.figures["findings"] >= 15
+    assert result.figures["findings"] >= 12
     assert 0 < result.figures["news_latency_p50_s"] <= result.figures["news_latency_p99_s"] < 2.0
     assert 1.0 <= result.figures["redundancy"] < 5.0
     assert all(member.count()["bus.claims_in"] > 0 for member in made.members)
@@ -53,7 +53,7 @@ def test_news_reach_everybody_at_once_and_nobody_lacks_any():
 def test_a_swarm_that_came_apart_is_one_again():
     _, result = run(scenario(PARTITION))
     assert result.holds, result.figures
-    assert result.figures["latency_p99_s"] > 20, "nothing crossed a partition of a minute"
+    assert result.figures["latency_p99_s"] > 15, "nothing crossed a partition of 48 seconds"
 
 
 def test_who_is_killed_and_started_again_lacks_nothing():
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_run_also_where_strings_hash_otherwise():
         check=True,
     )
     assert there.stdout.strip() == here
-    assert int(here.split(":")[0]) > 60
+    assert int(here.split(":")[0]) > 50
 
 
 def test_another_seed_gives_another_run():
