@@ -107,3 +107,21 @@ def test_what_got_worse_is_more_than_what_seeds_vary_by():
     found = stored.changes(before, worse)
     assert {(change.figure, change.worse) for change in found} == {("best_bpb", True), ("delivery", True)}
     assert not any(change.worse for change in stored.changes(worse, before))
+
+
+def test_the_figures_of_the_simulator_are_printed_with_their_goals():
+    made = CliRunner().invoke(
+        swarm, ["bench", "sim", "--parts", "night,traffic", "--night-hours", "0.25", "--jobs", "1"]
+    )
+    assert made.exit_code == 0, made.output
+    last = json.loads(made.stdout.splitlines()[-1])
+    assert last["benchmark"] == "sim"
+    assert set(last["goals"]) == {"night_100_cpu_seconds", "kilobytes_per_second_1000_nodes"}
+    assert last["figures"]["night_100_missing_findings"] == 0
+    assert f"{last['figures']['kilobytes_per_second_1000_nodes']:.4f}" in made.stdout
+
+
+def test_an_unknown_part_is_named():
+    refused = CliRunner().invoke(swarm, ["bench", "sim", "--parts", "nights"])
+    assert refused.exit_code == 2
+    assert "'nights' is no part; known are scenarios, news, night, traffic, sharing" in refused.stderr

@@ -60,6 +60,17 @@ def test_a_peer_we_once_reached_is_tried_every_few_seconds() -> None:
     assert known.is_due(address(1), 50_000.0 + 15.0)
 
 
+def test_a_peer_that_was_connected_once_and_is_not_any_more_is_missed() -> None:
+    known = book()
+    known.learn([address(1), address(2)], Source.PEER)
+    assert not known.misses(set())
+    known.succeeded(address(1), 100.0)
+    assert known.misses({PEERS[2]})
+    known.failed(address(1), 200.0)
+    assert known.misses({PEERS[2]}), "also while it is not to be dialled yet"
+    assert not known.misses({PEERS[1]})
+
+
 def test_hearsay_that_never_works_is_forgotten() -> None:
     known = book()
     known.learn([address(1)], Source.HEARSAY)

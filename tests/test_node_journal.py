@@ -87,6 +87,36 @@ def test_heads_move_over_what_is_contiguous_in_any_order(journal, seed):
     assert journal.of(BRIEF).heads() == topic.heads()  # the same after a restart
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_answered_from_heads_is_what_the_tables_say(journal, seed):
+    """In order, with gaps, and in order again once they are closed."""
+    records = [*log_of(ALICE, 8), *log_of(BOB, 8)]
+    random.Random(seed).shuffle(records)
+    records[4:4] = log_of(Identity(b"\x03" * 32), 4)
+    topic, held = journal.of(BRIEF), dict[str, dict[int, str]]()
+    for record in records:
+        assert topic.contradicted(record) is None
+        topic.append(record, received=1.0, own=False)
+        held.setdefault(record.author, {})[record.seq] = record.id
+        for author, log in held.items():
+            assert [topic.at(author, seq) for seq in range(1, 10)] == [log.get(seq) for seq in range(1, 10)]
+            assert topic.last(author) == (max(log), log[max(log)])
+            head = topic.heads().get(author, 0)
+            assert topic.tips([author]) == ({author: bytes.fromhex(log[head])[:8]} if head else {})
+    wrong = seal(ALICE, "finding", BRIEF, 9, "d" * 64, 5, b"?")
+    assert topic.contradicted(wrong) is not None, "also when it would be the next"
+
+
+def test_heads_are_as_they_are_at_any_time_and_nobody_elses_to_change(journal):
+    topic, alice = journal.of(BRIEF), log_of(ALICE, 2)
+    heads = topic.heads()
+    for record in alice:
+        topic.append(record, received=1.0, own=False)
+    assert heads == {ALICE.peer_id: 2}
+    with pytest.raises(TypeError):
+        heads[ALICE.peer_id] = 7
+
+
 def test_an_asker_gets_what_it_lacks_bounded_and_never_what_lies_behind_a_gap(journal):
     topic = journal.of(BRIEF)
     records = log_of(ALICE, 6, payload_bytes=1000)
