@@ -129,7 +129,7 @@ def test_more_nodes_than_are_worth_it_are_refused_in_one_sentence():
     "faults", [[], [PARTITION], [RESTARTS], [LATE]], ids=["steady", "partition", "restarts", "late"]
 )
 def test_35_nodes_know_an_improvement_within_two_seconds_and_lack_nothing(faults):
-    _, result = run(scenario(*faults, nodes=35, machines=[], hours=0.2, quiet_minutes=4.0))
+    _, result = run(scenario(*faults, nodes=35, machines=[{"budget_seconds": 30.0, "nodes": 35}], quiet_minutes=1.5))
     assert result.holds, result.figures
     if not faults:
         assert 0 < result.figures["news_latency_p99_s"] < 2.0
