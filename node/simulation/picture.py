@@ -23,7 +23,8 @@ def progress_png(results: Sequence[Result], hours: float) -> bytes:
     axes.set_xlim(0, hours)
     axes.set_xlabel("hours")
     axes.set_ylabel("best of the swarm, bits per byte, without noise")
-    axes.set_title(f"{results[0].scenario}, simulated, {len(results)} seeds", loc="left", fontsize=11)
+    seeds = "1 seed" if len(results) == 1 else f"{len(results)} seeds"
+    axes.set_title(f"{results[0].scenario}, simulated, {seeds}", loc="left", fontsize=11)
     axes.grid(color=_GRID)
     axes.set_axisbelow(True)
     out, canvas = io.BytesIO(), cast("Any", FigureCanvasAgg(figure))
