@@ -147,9 +147,8 @@ class TopicJournal:
         return MappingProxyType(self._heads)
 
     def last(self, author: str) -> tuple[int, str]:
-        """Sequence number and id of an author's latest record, (0, "") if there is none."""
-        if author not in self._untidy:
-            return self._head_of(author)
+        """Sequence number and id of an author's latest record, (0, "") if there is none. As the tables say: our own
+        log must never fork, not even if somebody else has written to this home."""
         rows = self.journal.query(
             "SELECT seq, id FROM records WHERE brief = ? AND author = ? ORDER BY seq DESC LIMIT 1", (self.brief, author)
         )

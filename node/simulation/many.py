@@ -16,8 +16,6 @@ from node.simulation.media import Name as MediumName
 from node.simulation.scenario import Scenario
 from node.simulation.world import Progress, Run, simulate
 
-_RUNS_A_PROCESS = 8  # then another one takes its place, and its memory is given back
-
 
 @dataclass(frozen=True)
 class Task:
@@ -53,11 +51,10 @@ def run_tasks(
         for number, task in enumerate(tasks):
             yield run_task(task, lambda share, number=number: on_progress(number + share))
         return
-    # Spawned: a fork would have the threads of whoever draws a progress bar, without the threads.
+    # Spawned: a fork would have the locks of whoever draws a progress bar, without its thread. Never replaced after so
+    # many runs: the pool of Python 3.11 waits for ever when all its processes end at once (max_tasks_per_child; seen).
     processes = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(jobs, max(1, len(tasks))), processes, _leave_interruptions, max_tasks_per_child=_RUNS_A_PROCESS
-    )
+    pool = ProcessPoolExecutor(min(jobs, max(1, len(tasks))), processes, _leave_interruptions)
     try:
         for number, done in enumerate(pool.map(run_task, tasks), 1):
             on_progress(float(number))
